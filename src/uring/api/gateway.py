@@ -1,0 +1,49 @@
+"""The small interface that the doors need of the node; the node fulfils it, a fake can too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from uring.errors import UringError
+from uring.machines.commands import Change, Command, Query, Result
+
+Done = Callable[[Result | UringError], None]
+"""Called exactly once with a command's result or with why there is none.  Must not raise."""
+
+Listener = Callable[[list[Change]], None]
+"""Called with the changes of one turn, in order."""
+
+
+class Gateway(Protocol):
+    """What a door may ask of its node.  All calls are made in the reactor thread."""
+
+    def submit(self, command: Command, done: Done) -> None:
+        """Propose ``command``; ``done`` gets its result, or Unavailable, Overloaded,
+        DiskFull, OutcomeUnknown.  Never tied to the client's connection: it cannot be cancelled.
+        """
+
+    def query(self, query: Query, done: Callable[[Any], None], stale: bool = False) -> None:
+        """Read; linearizable unless ``stale``.  ``done`` gets the answer or a UringError."""
+
+    def status(self) -> dict[str, Any]:
+        """Return what GET /status shows, JSON-ready."""
+
+    def members(self) -> dict[int, str]:
+        """Return id -> advertised address ("host:port") of every member, learners included."""
+
+    def add_member(self, node_id: int, address: str | None) -> Deferred[None]:
+        """Add a member (as a learner, promoted when caught up); fires once that is committed,
+        at once if it is one already.  Errbacks with a UringError (Conflict: address unknown).
+        """
+
+    def remove_member(self, node_id: int) -> Deferred[None]:
+        """Remove a member; NotFound if it is none."""
+
+    def transfer_leadership(self, node_id: int) -> Deferred[None]:
+        """Make ``node_id`` the leader; fires once it is."""
+
+    def subscribe(self, channel: str, listener: Listener) -> Callable[[], None]:
+        """Listen to "kv", "mring" or "uring"; call what is returned to stop listening."""

@@ -1,0 +1,66 @@
+"""What a client may be told when a request does not end in an answer.
+
+Every error says whether the request may still take effect: ``definite`` is True when it certainly
+did not and never will, False when its outcome is unknown.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class UringError(Exception):
+    """A request that cannot be answered; the text is written for the client."""
+
+    definite: ClassVar[bool] = True
+    code: ClassVar[int] = 500
+    """The status that REST and the WebSocket both answer with."""
+
+
+class BadRequest(UringError):
+    """The request can never be served as it stands."""
+
+    code = 400
+
+
+class NotFound(UringError):
+    """What the request names does not exist."""
+
+    code = 404
+
+
+class Conflict(UringError):
+    """The request contradicts the present state."""
+
+    code = 409
+
+
+class PreconditionFailed(UringError):
+    """Something has to be set up first."""
+
+    code = 412
+
+
+class Unavailable(UringError):
+    """No leader, not a member, or stopping: nothing was done, try again or elsewhere."""
+
+    code = 503
+
+
+class Overloaded(Unavailable):
+    """A bound on waiting work is reached: nothing was done, try again in ``retry_after`` seconds."""
+
+    retry_after: ClassVar[int] = 1
+
+
+class DiskFull(UringError):
+    """Writes are refused until there is space again; nothing was done."""
+
+    code = 507
+
+
+class OutcomeUnknown(UringError):
+    """The time-out struck, or the node stopped: the request may or may not take effect."""
+
+    definite = False
+    code = 504
