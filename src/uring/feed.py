@@ -1,0 +1,59 @@
+"""Applied changes and leadership, handed to whoever listens; one call a turn for each listener."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from uring.machines.commands import Change
+
+CHANNELS = ("kv", "mring", "uring")
+
+Listener: TypeAlias = Callable[[list[Change]], None]
+
+
+@define
+class Feed:
+    """Who listens to which channel."""
+
+    log: Logger = field(factory=lambda: Logger(namespace="uring.feed"))
+    _listeners: dict[str, dict[object, Listener]] = field(
+        factory=lambda: {channel: {} for channel in CHANNELS}, init=False
+    )
+
+    def subscribe(self, channel: str, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` with the changes of ``channel``; call what is returned to end it.
+
+        Raises KeyError for an unknown channel.
+        """
+        listeners, key = self._listeners[channel], object()
+        listeners[key] = listener
+        return lambda: void(listeners.pop(key, None))
+
+    def has_listeners(self, channel: str) -> bool:
+        """Tell whether it is worth making an event for ``channel``."""
+        return bool(self._listeners[channel])
+
+    def publish(self, changes: list[Change]) -> None:
+        """Hand on the changes of one turn, in order."""
+        for channel, listeners in self._listeners.items():
+            if not listeners:
+                continue
+            of_channel = [change for change in changes if change.channel == channel]
+            if not of_channel:
+                continue
+            for key, listener in list(listeners.items()):
+                if key not in listeners:
+                    continue  # another listener ended this one meanwhile
+                try:
+                    listener(of_channel)
+                except Exception:
+                    listeners.pop(key, None)
+                    self.log.failure("a subscriber failed and was dropped")
+
+
+def void(value: object) -> None:
+    """Drop ``value``: for callers that promise to return nothing."""

@@ -1,0 +1,1 @@
+"""What is replicated: keys and values, and the ring.  Deterministic; knows nothing of Raft."""
