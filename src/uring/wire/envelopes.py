@@ -1,0 +1,98 @@
+"""What nodes tell each other beside Raft: forwarded work, administration, snapshots' chunks."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class _Addressed:
+    to: int
+    from_: int
+
+
+@frozen(kw_only=True)
+class Forward(_Addressed):
+    """A batch of commands for the leader to propose; ``sequence`` is its proposer's."""
+
+    sequence: int
+    batch: bytes
+
+
+@frozen(kw_only=True)
+class ForwardRefused(_Addressed):
+    """The batch was not proposed: not the leader, or (``overloaded``) too much is waiting."""
+
+    sequence: int
+    overloaded: bool
+    reason: str
+
+
+@frozen(kw_only=True)
+class AdminRequest(_Addressed):
+    """A membership goal for the leader to pursue; repeated until it is reached."""
+
+    request_id: int
+    action: str
+    node_id: int
+    address: str
+
+
+@frozen(kw_only=True)
+class AdminReply(_Addressed):
+    """Why a goal will not be reached; ``code`` as in :mod:`uring.errors`."""
+
+    request_id: int
+    action: str
+    node_id: int
+    code: int
+    detail: str
+
+
+@frozen(kw_only=True)
+class Announce(_Addressed):
+    """Where a node can be reached that said hello to the sender."""
+
+    node_id: int
+    address: str
+    instance: bytes
+
+
+@frozen(kw_only=True)
+class SnapshotChunk(_Addressed):
+    """One piece of a snapshot up to log ``index``, sent by the leader of ``term``.
+
+    ``position`` counts the bytes before it.  The first and the last piece carry the core's message
+    (``header``), the last one a ``digest`` of everything.
+    """
+
+    term: int
+    index: int
+    position: int
+    data: bytes
+    last: bool
+    digest: bytes
+    header: bytes
+
+
+@frozen(kw_only=True)
+class SnapshotAck(_Addressed):
+    """``status`` is "next" (send ``position``), "done", or "refused" (see ``detail``)."""
+
+    index: int
+    position: int
+    status: str
+    detail: str = ""
+
+
+Envelope: TypeAlias = (
+    Forward
+    | ForwardRefused
+    | AdminRequest
+    | AdminReply
+    | Announce
+    | SnapshotChunk
+    | SnapshotAck
+)

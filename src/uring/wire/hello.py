@@ -1,0 +1,70 @@
+"""The first thing on a connection between nodes: who is there, and of which cluster."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from uring.wire.codec import DecodeError
+
+MAGIC = b"URING/1\n"
+"""What a peer's connection begins with; no HTTP request does."""
+
+VERSION = 1
+"""Of the protocol between nodes."""
+
+HELLO_BYTES_MAX = 4096
+"""A hello comes from a stranger: it gets no more room than it needs."""
+
+_Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Uuid = Annotated[bytes, Meta(min_length=16, max_length=16)]
+_UuidOrNone = Annotated[bytes, Meta(max_length=16)]
+
+
+class Hello(Struct, frozen=True, array_like=True, tag="H"):
+    """Both sides send one.
+
+    ``cluster_id`` is empty on a node that was never added; ``instance_id`` was made with the data
+    directory; ``address`` is where others may dial the sender ("host:port"); ``applied`` is how far
+    its state is.
+    """
+
+    version: Annotated[int, Meta(ge=0, le=255)]
+    cluster_id: _UuidOrNone
+    node_id: _Id
+    instance_id: _Uuid
+    address: Annotated[str, Meta(min_length=1, max_length=512)]
+    applied: _Count = 0
+
+
+class HelloRefused(Struct, frozen=True, array_like=True, tag="R"):
+    """Why the receiver of a hello does not talk to its sender.
+
+    ``code`` is one of "version", "cluster", "id", "instance", "self".
+    """
+
+    code: Annotated[str, Meta(max_length=32)]
+    reason: Annotated[str, Meta(max_length=1024)]
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Hello | HelloRefused)
+
+
+def encode_hello(hello: Hello | HelloRefused) -> bytes:
+    """Return one frame's payload."""
+    return _ENCODER.encode(hello)
+
+
+def decode_hello(payload: bytes) -> Hello | HelloRefused:
+    """Return what :func:`encode_hello` was given.  Raises only DecodeError."""
+    try:
+        hello = _DECODER.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
+        raise DecodeError(f"undecodable hello: {problem}") from None
+    if isinstance(hello, Hello) and len(hello.cluster_id) not in (0, 16):
+        raise DecodeError("a cluster id has 16 bytes")
+    return hello
