@@ -31,7 +31,11 @@ class Feed:
         """
         listeners, key = self._listeners[channel], object()
         listeners[key] = listener
-        return lambda: void(listeners.pop(key, None))
+
+        def unsubscribe() -> None:
+            listeners.pop(key, None)
+
+        return unsubscribe
 
     def has_listeners(self, channel: str) -> bool:
         """Tell whether it is worth making an event for ``channel``."""
@@ -53,7 +57,3 @@ class Feed:
                 except Exception:
                     listeners.pop(key, None)
                     self.log.failure("a subscriber failed and was dropped")
-
-
-def void(value: object) -> None:
-    """Drop ``value``: for callers that promise to return nothing."""

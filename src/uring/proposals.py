@@ -1,21 +1,25 @@
 """Commands that wait: gathered into batches, proposed, answered when they have been applied.
 
 A batch keeps its sequence until it is settled, so it may be proposed again after a lost forward or
-a change of leader: the machines apply it once.
+a change of leader: the machines apply it once.  A batch whose clients were told that the outcome is
+unknown is settled, too: it is not proposed again, and if a copy of it comes late, it applies at
+most once or, below the floor of a later batch, not at all.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from itertools import islice
 from typing import TypeAlias
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.logger import Logger
 
-from uring.errors import Overloaded, OutcomeUnknown, Unavailable, UringError
-from uring.machines.commands import Cas, Command, Put, Result
-from uring.machines.proposal import Proposal, encode
+from uring.errors import BadRequest, OutcomeUnknown, Overloaded, Unavailable, UringError
+from uring.machines.commands import Command, Result
+from uring.machines.limits import COMMAND_BYTES_MAX
+from uring.machines.proposal import ProposalError, encode_command, join
+from uring.machines.sessions import WINDOW
 from uring.machines.table import Applied
 
 Done: TypeAlias = Callable[[Result | UringError], None]
@@ -23,7 +27,16 @@ Done: TypeAlias = Callable[[Result | UringError], None]
 BATCH_COMMANDS_MAX = 2048
 """Commands in one entry: applying them takes some 10 ms, the longest that a turn should."""
 BATCH_BYTES_MAX = 1024 * 1024
-"""Bytes of keys and values in one entry, unless one command alone has more."""
+"""Encoded commands in one entry, unless one command alone has more."""
+
+
+@frozen
+class Gathered:
+    """One command that waits for a batch."""
+
+    data: bytes
+    done: Done
+    deadline: float
 
 
 @define
@@ -34,9 +47,13 @@ class Batch:
     data: bytes
     waiting: list[Done]
     size: int
+    """Bytes of its commands."""
     proposed: float
-    """When it was last proposed."""
+    """When it was last proposed, in seconds."""
     deadline: float
+    """When its newest command gives up, in seconds."""
+    repeated: bool = False
+    """Whether it was proposed more than once: a refusal then speaks of one copy only."""
 
 
 @define
@@ -45,13 +62,16 @@ class Proposals:
 
     node_id: int
     incarnation: int
+    """Greater in each life of the node, and never 0."""
     seconds: Callable[[], float]
     timeout: float
     """Seconds until a client is told that the outcome is unknown."""
     limit_commands: int
+    """Most commands that may wait at once."""
     limit_bytes: int
+    """Most bytes of encoded commands that may wait at once."""
     log: Logger = field(factory=lambda: Logger(namespace="uring.proposals"))
-    _gathered: list[tuple[Command, Done, int]] = field(factory=list, init=False)
+    _gathered: deque[Gathered] = field(factory=deque, init=False)
     _batches: dict[int, Batch] = field(factory=dict, init=False)
     """By sequence, ascending: sequences only grow."""
     _sequence: int = field(default=0, init=False)
@@ -63,40 +83,67 @@ class Proposals:
         """Commands without an answer."""
         return self._commands
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the encoded commands without an answer."""
+        return self._bytes
+
     def add(self, command: Command, done: Done) -> None:
-        """Let ``command`` be in the next batch; ``done`` is told at once if too many wait."""
-        size = _size(command)
-        if self._commands >= self.limit_commands or self._bytes + size > self.limit_bytes:
-            self._tell(done, Overloaded("too many commands are waiting; try again later"))
+        """Let ``command`` be in the next batch.
+
+        ``done`` is told at once if it cannot: Overloaded if too many wait, BadRequest if it cannot
+        be encoded or is too large (which the doors should have seen).
+        """
+        try:
+            data = encode_command(command)
+        except ProposalError as problem:
+            self._tell(done, BadRequest(str(problem)))
             return
-        self._commands += 1
-        self._bytes += size
-        self._gathered.append((command, done, size))
+        if len(data) > COMMAND_BYTES_MAX:
+            self._tell(done, BadRequest(f"a command may take at most {COMMAND_BYTES_MAX} bytes"))
+        elif self._commands >= self.limit_commands or self._bytes + len(data) > self.limit_bytes:
+            self._tell(done, Overloaded("too many commands are waiting; try again later"))
+        else:
+            self._commands += 1
+            self._bytes += len(data)
+            self._gathered.append(Gathered(data, done, self.seconds() + self.timeout))
 
     def take(self) -> tuple[int, bytes] | None:
-        """Make a batch of what was gathered and return (sequence, encoded), or None."""
-        if not self._gathered:
+        """Make a batch of what was gathered and return (sequence, encoded).
+
+        None when nothing is gathered, or when so many batches are under way that the machines could
+        not tell one more apart; what is gathered then waits.  To be called until it returns None,
+        in each turn.
+        """
+        floor = next(iter(self._batches), self._sequence + 1)
+        if not self._gathered or self._sequence + 1 - floor >= WINDOW:
             return None
-        count, size = 0, 0
-        for _, _, each in islice(self._gathered, BATCH_COMMANDS_MAX):
-            if count and size + each > BATCH_BYTES_MAX:
-                break
-            count, size = count + 1, size + each
-        taken, self._gathered = self._gathered[:count], self._gathered[count:]
+        taken, size = self._take_commands()
         self._sequence += 1
-        floor = next(iter(self._batches), self._sequence)
-        commands = [command for command, _, _ in taken]
-        proposal = Proposal(self.node_id, self.incarnation, self._sequence, floor, commands)
-        now = self.seconds()
+        data = join(
+            self.node_id, self.incarnation, self._sequence, floor, [each.data for each in taken]
+        )
         self._batches[self._sequence] = Batch(
             sequence=self._sequence,
-            data=encode(proposal),
-            waiting=[done for _, done, _ in taken],
+            data=data,
+            waiting=[each.done for each in taken],
             size=size,
-            proposed=now,
-            deadline=now + self.timeout,
+            proposed=self.seconds(),
+            deadline=taken[-1].deadline,
         )
-        return self._sequence, self._batches[self._sequence].data
+        return self._sequence, data
+
+    def _take_commands(self) -> tuple[list[Gathered], int]:
+        gathered = self._gathered
+        taken = [gathered.popleft()]
+        size = len(taken[0].data)
+        while gathered and len(taken) < BATCH_COMMANDS_MAX:
+            larger = size + len(gathered[0].data)
+            if larger > BATCH_BYTES_MAX:
+                break
+            taken.append(gathered.popleft())
+            size = larger
+        return taken, size
 
     def resolve(self, applied: Applied) -> None:
         """Answer the batch that was applied, if it is one of ours."""
@@ -105,17 +152,23 @@ class Proposals:
         batch = self._settle(applied.sequence)
         if batch is None:
             return
-        if applied.results is None:
+        results = applied.results
+        if results is None or len(results) != len(batch.waiting):
             # Applied before, at a place in the log that a snapshot has jumped over here.
             self._tell_all(batch, OutcomeUnknown("outcome unknown: the answer was lost"))
             return
-        for done, result in zip(batch.waiting, applied.results, strict=True):
+        for done, result in zip(batch.waiting, results, strict=True):
             self._tell(done, result)
 
     def refuse(self, sequence: int, error: UringError) -> None:
-        """Answer a batch that was certainly not taken."""
-        batch = self._settle(sequence)
-        if batch is not None:
+        """Take note that a batch was not accepted for the log, and answer it with ``error``.
+
+        A batch that was proposed more than once goes on waiting, since another copy may have been
+        accepted.
+        """
+        batch = self._batches.get(sequence)
+        if batch is not None and not batch.repeated:
+            self._settle(sequence)
             self._tell_all(batch, error)
 
     def unresolved(self, older_than: float = 0.0) -> list[tuple[int, bytes]]:
@@ -124,28 +177,41 @@ class Proposals:
         again = [batch for batch in self._batches.values() if now - batch.proposed >= older_than]
         for batch in again:
             batch.proposed = now
+            batch.repeated = True
         return [(batch.sequence, batch.data) for batch in again]
 
     def sweep(self) -> None:
-        """Tell the clients of batches whose time is over that the outcome is unknown."""
+        """Answer those whose time is over: OutcomeUnknown, or Unavailable if never proposed."""
         now = self.seconds()
-        for batch in [each for each in self._batches.values() if each.deadline <= now]:
+        late = []
+        while self._gathered and self._gathered[0].deadline <= now:
+            late.append(self._forget_oldest())
+        due = [batch for batch in self._batches.values() if batch.deadline <= now]
+        for batch in due:
             self._settle(batch.sequence)
+        for each in late:
+            self._tell(each.done, Unavailable("not proposed in time; nothing was done"))
+        for batch in due:
             self._tell_all(
                 batch, OutcomeUnknown("outcome unknown: not applied in time; read before retrying")
             )
 
     def fail_all(self, reason: str) -> None:
         """Answer everything: the node stops, or a snapshot took the place of the answers."""
-        gathered, self._gathered = self._gathered, []
-        for _, done, size in gathered:
-            self._commands -= 1
-            self._bytes -= size
-            self._tell(done, Unavailable(reason))
-        for sequence in list(self._batches):
-            batch = self._settle(sequence)
-            if batch is not None:
-                self._tell_all(batch, OutcomeUnknown(f"outcome unknown: {reason}"))
+        gathered = [self._forget_oldest() for _ in range(len(self._gathered))]
+        batches = list(self._batches.values())
+        for batch in batches:
+            self._settle(batch.sequence)
+        for each in gathered:
+            self._tell(each.done, Unavailable(reason))
+        for batch in batches:
+            self._tell_all(batch, OutcomeUnknown(f"outcome unknown: {reason}"))
+
+    def _forget_oldest(self) -> Gathered:
+        oldest = self._gathered.popleft()
+        self._commands -= 1
+        self._bytes -= len(oldest.data)
+        return oldest
 
     def _settle(self, sequence: int) -> Batch | None:
         batch = self._batches.pop(sequence, None)
@@ -163,10 +229,3 @@ class Proposals:
             done(result)
         except Exception:
             self.log.failure("a client's callback failed")
-
-
-def _size(command: Command) -> int:
-    """Return about how many bytes ``command`` takes in an entry."""
-    if type(command) is Put or type(command) is Cas:
-        return len(command.key) + len(command.value) + 16
-    return 64

@@ -1,8 +1,10 @@
 """What may be asked of the replicated machines, what they answer, and what then changed.
 
 Commands travel through the log, so their tags and the order of their fields never change; a new
-field is added at the end, with a default.  Values only: validation is at the doors and, without
-raising, again in the machines.
+field is added at the end, with a default.  Fields that a node does not know make an entry
+undecodable for it: to skip them would mean to apply half a command, and how deep a skipped value
+may nest depends on the stack, which replicas do not share.  Values only: validation is at the doors
+and, without raising, again in the machines.
 """
 
 from __future__ import annotations
@@ -12,20 +14,20 @@ from typing import TypeAlias
 from msgspec import Struct
 
 
-class Put(Struct, frozen=True, array_like=True, tag="P"):
+class Put(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="P"):
     """Store ``value`` under ``key``; answers :class:`Old`."""
 
     key: str
     value: str
 
 
-class Delete(Struct, frozen=True, array_like=True, tag="D"):
+class Delete(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="D"):
     """Remove ``key``; answers :class:`Old`."""
 
     key: str
 
 
-class Cas(Struct, frozen=True, array_like=True, tag="C"):
+class Cas(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="C"):
     """Store ``value`` if ``key`` holds ``check`` (None: does not exist); answers :class:`Swapped`.
 
     ``lenient`` is the rule of the old path /data/{key}/cas: a missing key is created whatever
@@ -38,20 +40,20 @@ class Cas(Struct, frozen=True, array_like=True, tag="C"):
     lenient: bool = False
 
 
-class SetSize(Struct, frozen=True, array_like=True, tag="S"):
+class SetSize(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="S"):
     """Give the ring its size, once; answers :class:`RingSize`."""
 
     size: int
     strategy: str = "continuous"
 
 
-class AddNode(Struct, frozen=True, array_like=True, tag="A"):
+class AddNode(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="A"):
     """Add a node to the ring; answers :class:`Ring`."""
 
     node: str
 
 
-class RemoveNode(Struct, frozen=True, array_like=True, tag="R"):
+class RemoveNode(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="R"):
     """Remove a node from the ring; answers :class:`Ring`."""
 
     node: str

@@ -1,4 +1,8 @@
-"""Keys and values: put, delete, compare and swap."""
+"""Keys and values: put, delete, compare and swap.
+
+A record is kept under ``k`` and the key's UTF-8: revision of creation, revision of the last change,
+the value's UTF-8.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,11 @@ from typing import TypeAlias
 from uring.machines.base import Readable, Transaction
 from uring.machines.commands import Cas, Change, Delete, Invalid, Old, Put, Result, Swapped
 from uring.machines.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
+from uring.machines.turn import Turn
 
 CHANNEL = "kv"
 
 _REVISIONS = struct.Struct(">QQ")
-"""Revision of creation, revision of the last change; the value's UTF-8 follows."""
 _HEAD = _REVISIONS.size
 
 KvCommand: TypeAlias = Put | Delete | Cas
@@ -27,13 +31,13 @@ def read(state: Readable, key: str) -> str | None:
     return None if record is None else record[_HEAD:].decode()
 
 
-def apply(
-    transaction: Transaction, command: KvCommand, revision: int, changes: list[Change]
-) -> Result:
-    """Apply ``command``; a change gets ``revision + 1`` and is appended to ``changes``."""
+def apply(transaction: Transaction, command: KvCommand, turn: Turn) -> Result:
+    """Apply ``command``; what changed is noted in ``turn``."""
     try:
         key = b"k" + command.key.encode()
         value = b"" if type(command) is Delete else command.value.encode()  # type: ignore[union-attr]
+        if type(command) is Cas and command.check is not None:
+            command.check.encode()  # it is shown to subscribers
     except UnicodeEncodeError:
         return Invalid("text must be encodable as UTF-8")
     if not 1 < len(key) <= KEY_BYTES_MAX + 1:
@@ -42,10 +46,10 @@ def apply(
         return Invalid(f"a value must have at most {VALUE_BYTES_MAX} bytes")
     record = transaction.get(key)
     if type(command) is Put:
-        return _put(transaction, command, key, value, record, revision, changes)
+        return _put(transaction, command, key, value, record, turn)
     if type(command) is Delete:
-        return _delete(transaction, command, key, record, revision, changes)
-    return _cas(transaction, command, key, value, record, revision, changes)  # type: ignore[arg-type]
+        return _delete(transaction, command, key, record, turn)
+    return _cas(transaction, command, key, value, record, turn)  # type: ignore[arg-type]
 
 
 def _text(record: bytes | None) -> str | None:
@@ -53,8 +57,9 @@ def _text(record: bytes | None) -> str | None:
 
 
 def _store(
-    transaction: Transaction, key: bytes, value: bytes, record: bytes | None, revision: int
+    transaction: Transaction, key: bytes, value: bytes, record: bytes | None, turn: Turn
 ) -> None:
+    turn.revision = revision = turn.revision + 1
     created = revision if record is None else _REVISIONS.unpack_from(record)[0]
     transaction.put(key, _REVISIONS.pack(created, revision) + value)
 
@@ -65,29 +70,27 @@ def _put(
     key: bytes,
     value: bytes,
     record: bytes | None,
-    revision: int,
-    changes: list[Change],
+    turn: Turn,
 ) -> Result:
     old = _text(record)
-    _store(transaction, key, value, record, revision + 1)
-    event = {"scope": 0, "key": command.key, "new": command.value, "old": old}
-    changes.append(Change(CHANNEL, revision + 1, {"Put": event}))
+    _store(transaction, key, value, record, turn)
+    if turn.kv_heard:
+        event = {"scope": 0, "key": command.key, "new": command.value, "old": old}
+        turn.changes.append(Change(CHANNEL, turn.revision, {"Put": event}))
     return Old(old)
 
 
 def _delete(
-    transaction: Transaction,
-    command: Delete,
-    key: bytes,
-    record: bytes | None,
-    revision: int,
-    changes: list[Change],
+    transaction: Transaction, command: Delete, key: bytes, record: bytes | None, turn: Turn
 ) -> Result:
+    if record is None:
+        return Old(None)
     old = _text(record)
-    if record is not None:
-        transaction.delete(key)
+    transaction.delete(key)
+    turn.revision += 1
+    if turn.kv_heard:
         event = {"scope": 0, "key": command.key, "old": old}
-        changes.append(Change(CHANNEL, revision + 1, {"Delete": event}))
+        turn.changes.append(Change(CHANNEL, turn.revision, {"Delete": event}))
     return Old(old)
 
 
@@ -97,17 +100,19 @@ def _cas(
     key: bytes,
     value: bytes,
     record: bytes | None,
-    revision: int,
-    changes: list[Change],
+    turn: Turn,
 ) -> Result:
     old = _text(record)
     if command.lenient and old == command.value:
         return Swapped(True)
+    event: dict[str, object] = {"scope": 0, "key": command.key, "new": command.value, "old": old}
     if old != command.check and not (command.lenient and old is None):
-        conflict = {"scope": 0, "key": command.key, "check": command.check, "conflict": old}
-        changes.append(Change(CHANNEL, revision, {"CasConflict": conflict}))
+        if turn.kv_heard:
+            # Nothing changed: the event carries the revision that the state has anyway.
+            event["check"] = command.check
+            turn.changes.append(Change(CHANNEL, turn.revision, {"CasConflict": event}))
         return Swapped(False, old)
-    _store(transaction, key, value, record, revision + 1)
-    event = {"scope": 0, "key": command.key, "new": command.value, "old": old}
-    changes.append(Change(CHANNEL, revision + 1, {"Cas": event}))
+    _store(transaction, key, value, record, turn)
+    if turn.kv_heard:
+        turn.changes.append(Change(CHANNEL, turn.revision, {"Cas": event}))
     return Swapped(True)

@@ -11,3 +11,9 @@ NODE_NAME_BYTES_MAX = 255
 
 RING_SIZE_MAX = 2**24
 """Vnodes; a reply that names each of them already takes 130 MB."""
+
+RING_NODES_MAX = 1024
+"""Nodes of one ring; each change of the ring writes and shows all of them."""
+
+COMMAND_BYTES_MAX = 2 * VALUE_BYTES_MAX + KEY_BYTES_MAX + 64
+"""One encoded command: a compare-and-swap holds two values, a key, and some framing."""

@@ -19,8 +19,9 @@ from uring.machines.commands import (
     RingSize,
     SetSize,
 )
-from uring.machines.limits import NODE_NAME_BYTES_MAX, RING_SIZE_MAX
+from uring.machines.limits import NODE_NAME_BYTES_MAX, RING_NODES_MAX, RING_SIZE_MAX
 from uring.machines.placement import STRATEGIES, Layout, Relocations, relocations
+from uring.machines.turn import Turn
 
 CHANNEL = "mring"
 _KEY = b"m"
@@ -58,13 +59,14 @@ def nodes(state: Readable) -> Ring:
     return Ring((), "no size") if ring is None else Ring(_shown(ring.layout))
 
 
-def apply(
-    transaction: Transaction, command: RingCommand, revision: int, changes: list[Change]
-) -> Result:
-    """Apply ``command``; a change gets ``revision + 1`` and is appended to ``changes``."""
+def apply(transaction: Transaction, command: RingCommand, turn: Turn) -> Result:
+    """Apply ``command``; what changed is noted in ``turn``.
+
+    Where nobody waits for the answer its ring is left empty.
+    """
     ring = load(transaction)
     if isinstance(command, SetSize):
-        return _set_size(transaction, command, ring, revision, changes)
+        return _set_size(transaction, command, ring, turn)
     try:
         name = command.node.encode()
     except UnicodeEncodeError:
@@ -74,25 +76,19 @@ def apply(
     if ring is None:
         return Ring((), "no size")
     present = [node for node, _, _ in ring.layout]
-    if isinstance(command, AddNode):
-        if command.node in present:
-            return Ring(_shown(ring.layout))
-        return _change(
-            transaction, "NodeAdded", command.node, ring, [*present, command.node], revision, changes
-        )
-    if command.node not in present:
-        return Ring(_shown(ring.layout), "unknown node")
-    present.remove(command.node)
-    return _change(transaction, "NodeRemoved", command.node, ring, present, revision, changes)
+    adding = isinstance(command, AddNode)
+    if adding == (command.node in present):
+        return Ring(_answer(ring.layout, turn), None if adding else "unknown node")
+    if not adding:
+        present.remove(command.node)
+    elif len(present) >= RING_NODES_MAX:
+        return Invalid(f"a ring has at most {RING_NODES_MAX} nodes")
+    else:
+        present.append(command.node)
+    return _change(transaction, command, ring, present, turn)
 
 
-def _set_size(
-    transaction: Transaction,
-    command: SetSize,
-    ring: State | None,
-    revision: int,
-    changes: list[Change],
-) -> Result:
+def _set_size(transaction: Transaction, command: SetSize, ring: State | None, turn: Turn) -> Result:
     if not 1 <= command.size <= RING_SIZE_MAX:
         return Invalid(f"the size must be from 1 to {RING_SIZE_MAX}")
     if command.strategy not in STRATEGIES:
@@ -100,31 +96,39 @@ def _set_size(
     if ring is not None:
         return RingSize(ring.size == command.size, ring.size)
     transaction.put(_KEY, _ENCODER.encode(State(command.size, command.strategy, ())))
-    event = {"size": command.size, "strategy": command.strategy}
-    changes.append(Change(CHANNEL, revision + 1, {"SetSize": event}))
+    turn.revision += 1
+    if turn.mring_heard:
+        event = {"size": command.size, "strategy": command.strategy}
+        turn.changes.append(Change(CHANNEL, turn.revision, {"SetSize": event}))
     return RingSize(True, command.size)
 
 
 def _change(
     transaction: Transaction,
-    kind: str,
-    node: str,
+    command: AddNode | RemoveNode,
     ring: State,
     names: list[str],
-    revision: int,
-    changes: list[Change],
+    turn: Turn,
 ) -> Result:
     layout = STRATEGIES[ring.strategy](ring.size, names)
     transaction.put(_KEY, _ENCODER.encode(State(ring.size, ring.strategy, layout)))
-    shown = _shown(layout)
-    event = {
-        "node": node,
-        "strategy": ring.strategy,
-        "next": [{"id": each.id, "vnodes": list(each.vnodes)} for each in shown],
-        "relocations": _spelled(relocations(ring.layout, layout)),
-    }
-    changes.append(Change(CHANNEL, revision + 1, {kind: event}))
-    return Ring(shown)
+    turn.revision += 1
+    if turn.mring_heard:
+        event = {
+            "node": command.node,
+            "strategy": ring.strategy,
+            "next": [
+                {"id": node, "vnodes": list(range(start, end))} for node, start, end in layout
+            ],
+            "relocations": _spelled(relocations(ring.layout, layout)),
+        }
+        kind = "NodeAdded" if isinstance(command, AddNode) else "NodeRemoved"
+        turn.changes.append(Change(CHANNEL, turn.revision, {kind: event}))
+    return Ring(_answer(layout, turn))
+
+
+def _answer(layout: Layout, turn: Turn) -> tuple[RingNode, ...]:
+    return _shown(layout) if turn.answered else ()
 
 
 def _shown(layout: Layout) -> tuple[RingNode, ...]:

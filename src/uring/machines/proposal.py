@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from msgspec import Struct
 
@@ -9,10 +11,10 @@ from uring.machines.commands import Command
 
 
 class ProposalError(ValueError):
-    """The bytes are no proposal."""
+    """The bytes are no proposal, or a command cannot be put into one."""
 
 
-class Proposal(Struct, array_like=True):
+class Proposal(Struct, array_like=True, forbid_unknown_fields=True):
     """A batch of commands, and the name under which it applies at most once.
 
     ``sequence`` counts the batches of one ``incarnation`` of node ``proposer``; all below ``floor``
@@ -31,8 +33,34 @@ _DECODER = msgspec.msgpack.Decoder(Proposal)
 
 
 def encode(proposal: Proposal) -> bytes:
-    """Return the data of the entry that carries ``proposal``."""
-    return _ENCODER.encode(proposal)
+    """Return the data of the entry that carries ``proposal``.
+
+    Raises :exc:`ProposalError` for text that is no Unicode and for integers beyond 64 bits.
+    """
+    try:
+        return _ENCODER.encode(proposal)
+    except (ValueError, OverflowError) as problem:
+        raise ProposalError(f"cannot be encoded: {problem}") from None
+
+
+def encode_command(command: Command) -> bytes:
+    """Return ``command`` as :func:`join` takes it.  Raises :exc:`ProposalError` as encode does.
+
+    A command is encoded when it arrives, so that one that cannot be is refused alone, and the bytes
+    that wait are known to the byte.
+    """
+    try:
+        return _ENCODER.encode(command)
+    except (ValueError, OverflowError) as problem:
+        raise ProposalError(f"cannot be encoded: {problem}") from None
+
+
+def join(
+    proposer: int, incarnation: int, sequence: int, floor: int, commands: Sequence[bytes]
+) -> bytes:
+    """Return what :func:`encode` would make of a proposal with these encoded commands."""
+    raw = [msgspec.Raw(command) for command in commands]
+    return _ENCODER.encode((proposer, incarnation, sequence, floor, raw))
 
 
 def decode(data: bytes) -> Proposal:

@@ -2,33 +2,25 @@
 
 A batch that is proposed again after a lost answer carries the same sequence, and is recognised
 here.  What is remembered is a part of the replicated state, so it survives restarts and snapshots.
+
+A record holds the incarnation, the floor (every sequence below it is settled: applied, or given up
+and never to be applied any more), and one bit for each sequence from the floor on that has been
+applied.  The floor moves over applied sequences by itself, so as long as batches arrive in order
+the record is 16 bytes; it never has more than 16 + 128.
 """
 
 from __future__ import annotations
 
 import struct
 
-import msgspec
-from msgspec import Struct
-
 from uring.machines.base import Transaction
 
-APPLIED_MAX = 1024
-"""Sequences remembered beyond the floor, for each proposer; it waits for fewer than these."""
+WINDOW = 1024
+"""Sequences told apart, from the floor on; a proposer must not have more under way."""
 
 _KEY = struct.Struct(">cQ")
-
-
-class Session(Struct, array_like=True):
-    """What is known of one proposer: sequences below ``floor`` are settled."""
-
-    incarnation: int
-    floor: int
-    applied: list[int]
-
-
-_ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Session)
+_HEAD = struct.Struct(">QQ")
+_HEAD_BYTES = _HEAD.size
 
 
 def first_time(
@@ -37,19 +29,21 @@ def first_time(
     """Note a batch and return True, or return False if it must not be applied (again)."""
     key = _KEY.pack(b"s", proposer)
     record = transaction.get(key)
-    session = Session(0, 0, []) if record is None else _DECODER.decode(record)
-    if incarnation < session.incarnation:
+    known = settled = applied = 0
+    if record is not None:
+        known, settled = _HEAD.unpack_from(record)
+        applied = int.from_bytes(record[_HEAD_BYTES:], "big")
+    if incarnation < known:
         return False
-    if incarnation > session.incarnation:
-        session = Session(incarnation, 0, [])
-    if sequence < session.floor or sequence in session.applied:
+    if incarnation > known:
+        settled = applied = 0
+    if sequence < settled or applied >> (sequence - settled) & 1:
         return False
-    session.applied.append(sequence)
-    # A floor beyond the batch itself would be a lie; the batch is not settled before it applies.
-    session.floor = max(session.floor, min(floor, sequence))
-    session.applied = sorted(number for number in session.applied if number >= session.floor)
-    if len(session.applied) > APPLIED_MAX:
-        session.applied = session.applied[-APPLIED_MAX:]
-        session.floor = session.applied[0]
-    transaction.put(key, _ENCODER.encode(session))
+    # A floor beyond the batch itself would be a lie: the batch is not settled before it applies.
+    floor = max(settled, min(floor, sequence), sequence - WINDOW + 1)
+    applied = applied >> (floor - settled) | 1 << (sequence - floor)
+    run = (~applied & (applied + 1)).bit_length() - 1  # ones at the low end: applied without a gap
+    applied >>= run
+    bits = applied.to_bytes((applied.bit_length() + 7) // 8, "big")
+    transaction.put(key, _HEAD.pack(incarnation, floor + run) + bits)
     return True

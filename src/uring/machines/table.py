@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 from typing import Any
 
+from attrs import frozen
 from msgspec import Struct
 
 from uring.machines import kv, mring
@@ -23,6 +25,7 @@ from uring.machines.commands import (
 )
 from uring.machines.proposal import ProposalError, decode
 from uring.machines.sessions import first_time
+from uring.machines.turn import Turn
 
 _REVISION = b"r"
 _U64 = struct.Struct(">Q")
@@ -43,8 +46,20 @@ class Applied(Struct, frozen=True):
     changes: list[Change]
 
 
+def _always(*about: object) -> bool:
+    return True
+
+
+@frozen
 class Machines:
-    """Applies and answers.  Holds nothing itself: all state is in the transaction."""
+    """Applies and answers.  Holds no state itself: all of it is in the transaction."""
+
+    answered: Callable[[int, int], bool] = _always
+    """Whether somebody here waits for the results of a (proposer, incarnation); where not, answers
+    with a ring leave it out."""
+    heard: Callable[[str], bool] = _always
+    """Whether somebody here listens to a channel ("kv", "mring"); where not, its changes are left
+    out of :class:`Applied`."""
 
     def apply(self, transaction: Transaction, index: int, data: bytes) -> Applied:
         """Apply the entry at ``index``.  Never raises for anything that ``data`` may hold."""
@@ -57,16 +72,17 @@ class Machines:
             return Applied(0, 0, index, None, [])
         if not first_time(transaction, *name, proposal.floor):
             return Applied(*name, None, [])
-        changes: list[Change] = []
-        before = revision = self.revision(transaction)
-        results = []
-        for command in proposal.commands:
-            results.append(_apply(transaction, command, revision, changes))
-            if changes:
-                revision = changes[-1].revision
-        if revision != before:
-            transaction.put(_REVISION, _U64.pack(revision))
-        return Applied(*name, results, changes)
+        before = self.revision(transaction)
+        turn = Turn(
+            revision=before,
+            answered=self.answered(proposal.proposer, proposal.incarnation),
+            kv_heard=self.heard(kv.CHANNEL),
+            mring_heard=self.heard(mring.CHANNEL),
+        )
+        results = [_apply(transaction, command, turn) for command in proposal.commands]
+        if turn.revision != before:
+            transaction.put(_REVISION, _U64.pack(turn.revision))
+        return Applied(*name, results, turn.changes)
 
     def query(self, state: Readable, query: Query) -> Any:
         """Answer ``query`` from ``state``; see the queries for the types of their answers."""
@@ -89,9 +105,7 @@ class Machines:
         return digest.digest()
 
 
-def _apply(
-    transaction: Transaction, command: Command, revision: int, changes: list[Change]
-) -> Result:
+def _apply(transaction: Transaction, command: Command, turn: Turn) -> Result:
     if isinstance(command, Put | Delete | Cas):
-        return kv.apply(transaction, command, revision, changes)
-    return mring.apply(transaction, command, revision, changes)
+        return kv.apply(transaction, command, turn)
+    return mring.apply(transaction, command, turn)

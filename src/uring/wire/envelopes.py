@@ -88,11 +88,5 @@ class SnapshotAck(_Addressed):
 
 
 Envelope: TypeAlias = (
-    Forward
-    | ForwardRefused
-    | AdminRequest
-    | AdminReply
-    | Announce
-    | SnapshotChunk
-    | SnapshotAck
+    Forward | ForwardRefused | AdminRequest | AdminReply | Announce | SnapshotChunk | SnapshotAck
 )

@@ -1,0 +1,1 @@
+"""Measurements against running nodes; each file is a script of its own."""

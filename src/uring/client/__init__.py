@@ -1,0 +1,17 @@
+"""Clients of a running cluster: REST by treq, WebSocket by autobahn, both in Twisted's reactor.
+
+    client = Client("127.0.0.1:8081")
+    await client.put("beep", "boop")
+    socket = await client.connect_websocket()
+    async for event in socket.subscribe("kv"):
+        ...
+
+What goes wrong is raised as one of :mod:`uring.errors`; its ``definite`` says whether the request
+may still take effect.
+"""
+
+from uring.client.answers import RingNode, Swap
+from uring.client.rest import Client
+from uring.client.websocket import Reply, Subscription, WebSocketSession
+
+__all__ = ["Client", "Reply", "RingNode", "Subscription", "Swap", "WebSocketSession"]

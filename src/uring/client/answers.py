@@ -1,0 +1,93 @@
+"""What a client is answered, and how a refusal becomes an exception."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from uring.errors import (
+    BadRequest,
+    Conflict,
+    DiskFull,
+    NotFound,
+    OutcomeUnknown,
+    Overloaded,
+    PreconditionFailed,
+    Unavailable,
+    UringError,
+)
+
+
+@frozen
+class Swap:
+    """Whether a compare-and-swap stored; ``current`` is the value found when it did not."""
+
+    stored: bool
+    current: str | None = None
+
+
+@frozen
+class RingNode:
+    """One node of the ring and the vnodes it owns."""
+
+    id: str
+    vnodes: tuple[int, ...]
+
+
+_BY_CODE: dict[int, type[UringError]] = {
+    kind.code: kind
+    for kind in (
+        BadRequest,
+        NotFound,
+        Conflict,
+        PreconditionFailed,
+        Unavailable,
+        OutcomeUnknown,
+        DiskFull,
+    )
+}
+_BY_CODE[429] = Overloaded
+
+
+class ProtocolError(UringError):
+    """The server's answer is not one that uring gives; the request may have taken effect."""
+
+    definite = False
+    code = 502
+
+
+def error_for(code: int, text: str, retry_after: bool = False) -> UringError:
+    """Return the exception for a status code; ``retry_after``: the answer named a time to wait."""
+    if code == 503 and retry_after:
+        return Overloaded(text)
+    if code in _BY_CODE:
+        return _BY_CODE[code](text)
+    if 400 <= code < 500:
+        # Refused at the door (413, 415, 421 ...): it never went any further.
+        return BadRequest(f"{code}: {text}")
+    return ProtocolError(f"{code}: {text}")
+
+
+def describe(problem: Any, fallback: str) -> str:
+    """Return the text of RFC 9457 problem details, or of an error reply of the socket."""
+    if isinstance(problem, Mapping):
+        for name in ("detail", "message", "reason", "title", "error"):
+            found = problem.get(name)
+            if isinstance(found, str):
+                return found
+            if isinstance(found, Mapping):
+                return describe(found, fallback)
+    return fallback
+
+
+def ring(answer: Any) -> list[RingNode]:
+    """Return the nodes of a ring as a server shows it, in the order of adding.
+
+    Raises ProtocolError when it is no ring.
+    """
+    try:
+        return [RingNode(str(node["id"]), tuple(map(int, node["vnodes"]))) for node in answer]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProtocolError(f"not a ring: {answer!r}") from error

@@ -1,0 +1,278 @@
+"""A typed client of the REST interface."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from urllib.parse import quote
+
+import orjson
+import treq
+from attrs import frozen
+from twisted.internet import defer
+from twisted.internet import error as network
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from uring.client.answers import ProtocolError, RingNode, Swap, describe, error_for, ring
+from uring.client.websocket import WebSocketSession, connect
+from uring.errors import OutcomeUnknown, Unavailable, UringError
+
+TIMEOUT_SECONDS = 10.0
+"""Longer than a node's own time-out, so that the node's answer is what a client usually sees."""
+
+ANSWER_BYTES_MAX = 64 * 2**20
+"""The whole of a ring of 2**24 vnodes does not fit in less; a broken server must not send more."""
+
+
+@frozen
+class Answer:
+    """One response: its code, its JSON (None if it had none), and whether it named a wait."""
+
+    code: int
+    json: Any
+    retry_after: bool
+
+    def error(self) -> UringError:
+        """Return the exception that this answer stands for."""
+        return error_for(self.code, describe(self.json, f"status {self.code}"), self.retry_after)
+
+    def expect(self, *codes: int) -> Answer:
+        """Return self when the code is one of ``codes``, raise :meth:`error` when not."""
+        if self.code in codes:
+            return self
+        raise self.error()
+
+
+class Client:
+    """Talks to one node, which forwards to its leader what it cannot answer itself.
+
+    Every method raises UringError: Unavailable when nothing was done, OutcomeUnknown when a write
+    may or may not have been.
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1:8080",
+        *,
+        reactor: Any = None,
+        http: Any = None,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> None:
+        """Talk to ``address`` (host:port); ``timeout`` in seconds is for each request.
+
+        ``http`` stands in for the ``treq.client.HTTPClient`` that is made otherwise.
+        """
+        if reactor is None:
+            from twisted.internet import reactor as default_reactor
+
+            reactor = default_reactor
+        self.address = address
+        self.timeout = timeout
+        self._reactor = reactor
+        self._pool: HTTPConnectionPool | None = None
+        if http is None:
+            self._pool = HTTPConnectionPool(reactor, persistent=True)
+            # A write on a kept connection that closes meanwhile must not be sent a second time.
+            self._pool.retryAutomatically = False
+            agent = Agent(reactor, connectTimeout=timeout, pool=self._pool)
+            self._http: Any = treq.client.HTTPClient(agent)
+        else:
+            self._http = http
+
+    async def close(self) -> None:
+        """Close the connections that were kept for the next request."""
+        if self._pool is not None:
+            await self._pool.closeCachedConnections()
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.close()
+
+    # The node and the cluster
+
+    async def status(self) -> dict[str, Any]:
+        """Return what the node says of itself: id, role, term, leader, members ..."""
+        return cast(dict[str, Any], await self._read("/status"))
+
+    async def version(self) -> str:
+        """Return the version of the node's software."""
+        return str(await self._read("/version"))
+
+    async def members(self) -> dict[int, str]:
+        """Return id -> address of every member, as far as this node knows."""
+        found = (await self.status()).get("members")
+        try:
+            return {int(each["id"]): str(each["address"]) for each in found or ()}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProtocolError(f"not a list of members: {found!r}") from error
+
+    async def is_member(self, node_id: int) -> bool:
+        """Return whether the node is a member."""
+        answer = await self._ask("GET", f"/node/{int(node_id)}")
+        return answer.expect(200, 404).code == 200
+
+    async def add_member(self, node_id: int, address: str | None = None) -> None:
+        """Add a member, once that is committed.
+
+        ``address`` is where it listens, needed only if it has not said hello yet.  Raises Conflict
+        if it has not, and no address was given.
+        """
+        body = None if address is None else {"address": address}
+        (await self._ask("POST", f"/node/{int(node_id)}", body)).expect(200, 201)
+
+    register = add_member
+
+    async def remove_member(self, node_id: int) -> None:
+        """Remove a member; raises NotFound if it is none."""
+        (await self._ask("DELETE", f"/node/{int(node_id)}")).expect(200, 204)
+
+    async def transfer(self, node_id: int) -> None:
+        """Make ``node_id`` the leader."""
+        socket = await self.connect_websocket()
+        try:
+            await socket.execute_as("URing", "Transfer", node=int(node_id))
+        finally:
+            await socket.close()
+
+    # Keys and values
+
+    async def get(self, key: str, *, stale: bool = False) -> str | None:
+        """Return the value of ``key``, None if there is none.
+
+        The newest value that anyone was told of; with ``stale`` what this node knows, at once.
+        """
+        suffix = "?consistency=stale" if stale else ""
+        answer = await self._ask("GET", _path("kv", key) + suffix)
+        if answer.expect(200, 404).code == 404:
+            return None
+        return cast(str, _field(answer, "value"))
+
+    async def put(self, key: str, value: str) -> None:
+        """Store ``value`` under ``key``."""
+        (await self._ask("POST", _path("kv", key), {"value": value})).expect(200, 201)
+
+    async def cas(self, key: str, check: str | None, store: str) -> Swap:
+        """Store ``store`` if ``key`` holds ``check`` (None: does not exist)."""
+        body = {"check": check, "store": store}
+        answer = (await self._ask("POST", _path("kv", key, "cas"), body)).expect(201, 409)
+        if answer.code == 201:
+            return Swap(stored=True)
+        return Swap(stored=False, current=_current(answer.json))
+
+    async def delete(self, key: str) -> str | None:
+        """Remove ``key``; return the value it had, None if there was none."""
+        answer = await self._ask("DELETE", _path("kv", key))
+        if answer.expect(200, 404).code == 404:
+            return None
+        return _current(answer.json)
+
+    # The ring
+
+    async def ring_size(self) -> int | None:
+        """Return the number of vnodes, None while it is not set."""
+        answer = (await self._ask("GET", "/mring")).expect(200, 404)
+        return int(_field(answer, "size")) if answer.code == 200 else None
+
+    async def set_ring_size(self, size: int) -> None:
+        """Give the ring its size, once; raises Conflict if it has another one."""
+        (await self._ask("POST", "/mring", {"size": size})).expect(200, 201)
+
+    async def ring_nodes(self) -> list[RingNode]:
+        """Return the nodes of the ring in the order of adding."""
+        return ring(await self._read("/mring/node"))
+
+    async def add_ring_node(self, node: str) -> list[RingNode]:
+        """Add a node and return the whole ring; raises PreconditionFailed before it has a size."""
+        answer = await self._ask("POST", "/mring/node", {"node": node})
+        return ring(answer.expect(200, 201).json)
+
+    async def remove_ring_node(self, node: str) -> list[RingNode]:
+        """Remove a node and return what is left; raises NotFound if the ring has no such node."""
+        return ring((await self._ask("DELETE", _path("mring", "node", node))).expect(200).json)
+
+    # The socket
+
+    async def connect_websocket(self) -> WebSocketSession:
+        """Open a WebSocket to the same node; raises Unavailable if that fails."""
+        return await connect(self._reactor, self.address, self.timeout)
+
+    async def _read(self, path: str) -> Any:
+        return (await self._ask("GET", path)).expect(200).json
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> Answer:
+        """Send one request; its answer, whatever its code, or UringError if there is none."""
+        options: dict[str, Any] = {}
+        if body is not None:
+            options = {
+                "data": orjson.dumps(body),
+                "headers": {b"Content-Type": [b"application/json"]},
+            }
+        url = f"http://{self.address}{path}".encode("ascii")
+        try:
+            response = await self._http.request(method, url, timeout=self.timeout, **options)
+            return await self._received(response)
+        except UringError:
+            raise
+        except (network.ConnectError, network.DNSLookupError) as error:
+            raise Unavailable(f"{self.address} cannot be reached: {error}") from error
+        except (defer.TimeoutError, defer.CancelledError) as error:
+            raise _unanswered(method, f"no answer in {self.timeout:g} s") from error
+        except Exception as error:
+            raise _unanswered(method, f"{type(error).__name__}: {error}") from error
+
+    async def _received(self, response: Any) -> Answer:
+        chunks: list[bytes] = []
+        size = 0
+
+        def collect(chunk: bytes) -> None:
+            nonlocal size
+            size += len(chunk)
+            if size <= ANSWER_BYTES_MAX:
+                chunks.append(chunk)
+
+        body = treq.collect(response, collect)
+        await body.addTimeout(self.timeout, self._reactor)
+        if size > ANSWER_BYTES_MAX:
+            raise ProtocolError(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
+        return Answer(
+            code=response.code,
+            json=_parsed(b"".join(chunks)),
+            retry_after=response.headers.hasHeader(b"retry-after"),
+        )
+
+
+def _path(*segments: str) -> str:
+    """Return a path; each segment is escaped, slashes in keys included.
+
+    Raises ValueError (UnicodeEncodeError) for a lone surrogate, which no URL can carry.
+    """
+    return "".join("/" + quote(segment, safe="") for segment in segments)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body) if body else None
+    except orjson.JSONDecodeError:
+        return body.decode("utf-8", "replace")
+
+
+def _field(answer: Answer, name: str) -> Any:
+    try:
+        return answer.json[name]
+    except (KeyError, TypeError) as error:
+        raise ProtocolError(f"an answer without {name!r}: {answer.json!r}") from error
+
+
+def _current(found: Any) -> str | None:
+    """Return the value that a delete or a failed compare-and-swap shows."""
+    if isinstance(found, dict):
+        found = found.get("current", found.get("value"))
+    return found if isinstance(found, str) else None
+
+
+def _unanswered(method: str, why: str) -> UringError:
+    """A lost read did nothing; a lost write may have."""
+    if method == "GET":
+        return Unavailable(why)
+    return OutcomeUnknown(f"{why}; the outcome is unknown")

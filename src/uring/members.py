@@ -1,0 +1,429 @@
+"""Membership as operators meet it: add, remove and transfer, on any node, one change at a time.
+
+A request is a goal ("2 is a voter", "3 is no member", "2 leads"), not a message: the node that took
+it keeps it until the applied configuration shows it reached, or its time is over.  Meanwhile the
+leader takes the next step towards it at every tick, and any other node reminds the leader.  So a
+lost message, a refused proposal or a change of leader delays a request and never loses it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from attrs import define, field
+from msgspec import Struct
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+
+from uring.errors import (
+    BadRequest,
+    Conflict,
+    NotFound,
+    OutcomeUnknown,
+    Unavailable,
+    UringError,
+)
+from uring.raft.core import ProposalDropped
+from uring.raft.types import ConfChange, ConfChangeKind, ConfChangeSingle, Role
+from uring.wire.envelopes import AdminReply, AdminRequest, Announce
+from uring.wire.hello import Hello, HelloRefused
+
+if TYPE_CHECKING:
+    from uring.node import Node
+
+Action = Literal["add", "remove", "remove-forced", "transfer"]
+REMIND_SECONDS = 0.5
+"""How often a node that does not lead tells the leader again what it was asked for."""
+_ERRORS: dict[int, type[UringError]] = {
+    error.code: error for error in (BadRequest, NotFound, Conflict, Unavailable)
+}
+
+
+class Member(Struct, frozen=True, array_like=True):
+    """Where a member listens ("host:port"), and the instance of its data directory (16 bytes).
+
+    An empty instance means that the member was added by its address and has not said hello yet.
+    """
+
+    address: str
+    instance: bytes = b""
+
+    def encode(self) -> bytes:
+        return msgspec.msgpack.encode(self)
+
+
+_MEMBER = msgspec.msgpack.Decoder(Member)
+_CONTEXT = msgspec.msgpack.Decoder(tuple[int, Member])
+
+
+def load_member(data: bytes) -> Member:
+    """Return the member that :meth:`Member.encode` wrote."""
+    return _MEMBER.decode(data)
+
+
+def encode_member(node_id: int, member: Member) -> bytes:
+    """Return the context of a configuration change that concerns ``node_id``."""
+    return msgspec.msgpack.encode((node_id, member))
+
+
+def decode_member(context: bytes) -> tuple[int, Member]:
+    """Return what :func:`encode_member` was given.  Raises ``msgspec.DecodeError``."""
+    return _CONTEXT.decode(context)
+
+
+@define
+class Goal:
+    """Something asked for and not reached yet."""
+
+    action: Action
+    node_id: int
+    address: str
+    deadline: float
+    asked_by: tuple[int, int] | None = None
+    """(node, request) to answer if it cannot be done; None if a client of this node asked."""
+    waiting: list[Deferred[None]] = field(factory=list)
+    reminded: float = float("-inf")
+    """When it was last proposed or handed on; later than never means that it may take effect."""
+
+
+@define
+class Administration:
+    """The goals of one node, and who the members are."""
+
+    node: Node
+    known: dict[int, Member] = field(factory=dict, init=False)
+    log: Logger = field(factory=lambda: Logger(namespace="uring.members"), init=False)
+    _goals: dict[tuple[str, int], Goal] = field(factory=dict, init=False)
+    _heard_of: dict[int, Member] = field(factory=dict, init=False)
+    _requests: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.reload()
+
+    def reload(self) -> None:
+        """Take the members from the state, at the start and after a snapshot."""
+        state = self.node.directory.state
+        self.known = {node_id: load_member(data) for node_id, data in state.members.items()}
+
+    # -- what is asked ---------------------------------------------------------------------------
+
+    def add(self, node_id: int, address: str | None) -> Deferred[None]:
+        """Add a member as a learner and promote it once it has caught up."""
+        return self._ask("add", node_id, address or "")
+
+    def remove(self, node_id: int, force: bool) -> Deferred[None]:
+        """Remove a member; a leader that is to go hands over first."""
+        return self._ask("remove-forced" if force else "remove", node_id, "")
+
+    def transfer(self, node_id: int) -> Deferred[None]:
+        """Make a voter the leader."""
+        return self._ask("transfer", node_id, "")
+
+    def _ask(self, action: Action, node_id: int, address: str) -> Deferred[None]:
+        if action == "add" and not address and node_id in self._heard_of:
+            address = self._heard_of[node_id].address
+        goal = self._goal(action, node_id, address)
+        problem = self._problem(goal)
+        if problem is not None:
+            return fail(problem)
+        if self._reached(goal):
+            return succeed(None)
+        if not self.node.raft.leader_id:
+            return fail(Unavailable("no leader at the moment; try again"))
+        goal = self._goals.setdefault((goal.action, goal.node_id), goal)
+        waiting: Deferred[None] = Deferred()
+        goal.waiting.append(waiting)
+        self._pursue(goal)
+        return waiting
+
+    def _goal(self, action: Action, node_id: int, address: str) -> Goal:
+        deadline = self.node.clock.seconds() + self.node.settings.request_timeout
+        return Goal(action, node_id, address, deadline)
+
+    def requested(self, request: AdminRequest) -> None:
+        """Take a goal that another node holds and reminds this one, the leader, of."""
+        if not self.node.raft.is_leader:
+            return
+        goal = self._goal(request.action, request.node_id, request.address)  # type: ignore[arg-type]
+        goal.asked_by = (request.from_, request.request_id)
+        if self._reached(goal):
+            return
+        goal = self._goals.setdefault((goal.action, goal.node_id), goal)
+        self._pursue(goal)
+
+    def replied(self, reply: AdminReply) -> None:
+        """Take the leader's word that a goal cannot be reached."""
+        goal = self._goals.get((reply.action, reply.node_id))
+        if goal is not None:
+            error = _ERRORS.get(reply.code, Unavailable)
+            self._settle(goal, error(reply.detail))
+
+    def announced(self, announce: Announce) -> None:
+        """Note where a node that is no member yet can be reached: a member has met it."""
+        self._heard_of[announce.node_id] = Member(announce.address, announce.instance)
+
+    # -- who may talk to us ----------------------------------------------------------------------
+
+    def check(self, hello: Hello) -> HelloRefused | None:
+        """Say why a node is refused, or None.
+
+        A member that comes back with an emptied disk could vote twice in a term and has forgotten
+        what it acknowledged, so its new instance is refused.  Only a node that has applied more
+        than this one may know better: it was removed and added again behind our back.
+        """
+        ours = self.node.directory.identity
+        if ours.cluster_id and hello.cluster_id and hello.cluster_id != ours.cluster_id:
+            return HelloRefused(
+                code="cluster",
+                reason=f"node {hello.node_id} belongs to cluster {hello.cluster_id.hex()}, "
+                f"this is cluster {ours.cluster_id.hex()}",
+            )
+        if hello.node_id == ours.node_id:
+            if hello.instance_id == ours.instance_id:
+                return HelloRefused(code="self", reason="this is the node itself")
+            return HelloRefused(
+                code="id", reason=f"id {hello.node_id} is taken by the node at this address"
+            )
+        member = self.known.get(hello.node_id)
+        if member is None or not member.instance or member.instance == hello.instance_id:
+            return None
+        if hello.applied > self.node.directory.state.applied_index:
+            return None
+        return HelloRefused(
+            code="instance",
+            reason=f"member {hello.node_id} is known with another data directory; if its data is "
+            f"lost, DELETE /node/{hello.node_id} and POST /node/{hello.node_id} to add it anew",
+        )
+
+    def greeted(self, hello: Hello) -> None:
+        """Note who said hello; the leader must know of newcomers to be able to add them."""
+        newcomer = Member(hello.address, hello.instance_id)
+        if self._heard_of.get(hello.node_id) != newcomer:
+            self._heard_of[hello.node_id] = newcomer
+            self._announce(hello.node_id, newcomer)
+
+    def _announce(self, node_id: int, member: Member) -> None:
+        leader = self.node.raft.leader_id
+        if leader and leader != self.node.id and self.known.get(node_id) != member:
+            announce = Announce(
+                to=leader,
+                from_=self.node.id,
+                node_id=node_id,
+                address=member.address,
+                instance=member.instance,
+            )
+            self.node.mesh.send(leader, [announce])
+
+    # -- getting there ---------------------------------------------------------------------------
+
+    def leader_changed(self) -> None:
+        """Tell the new leader at once what is wanted, and whom this node has met."""
+        for node_id, member in self._heard_of.items():
+            self._announce(node_id, member)
+        for goal in self._goals.values():
+            goal.reminded = min(goal.reminded, 0.0)
+        self.drive()
+
+    def members_changed(self, known: dict[int, Member]) -> None:
+        """Take the members of a configuration that has just been applied."""
+        self.known = known
+
+    def drive(self) -> None:
+        """Settle the goals that are reached or over; take the next step for each of the others."""
+        now = self.node.clock.seconds()
+        for goal in list(self._goals.values()):
+            if self._reached(goal):
+                self._settle(goal, None)
+            elif goal.deadline <= now:
+                self._settle(goal, self._too_late(goal))
+            else:
+                self._pursue(goal)
+        if self.node.raft.is_leader:
+            self._keep_house()
+
+    def fail_all(self) -> None:
+        """The node stops: what was handed on may still be done by others."""
+        for goal in list(self._goals.values()):
+            self._settle(goal, self._too_late(goal))
+
+    def _too_late(self, goal: Goal) -> UringError:
+        if goal.action == "add" and goal.node_id in self.node.raft.conf_state.learners:
+            return Unavailable(
+                f"node {goal.node_id} was added as a learner and has not caught up yet; "
+                "it will be promoted by itself when it has"
+            )
+        if goal.reminded == float("-inf"):
+            return Unavailable("the change could not be proposed in time; nothing was done")
+        return OutcomeUnknown("outcome unknown: the change was not committed in time")
+
+    def _settle(self, goal: Goal, error: UringError | None) -> None:
+        self._goals.pop((goal.action, goal.node_id), None)
+        waiting, goal.waiting = goal.waiting, []
+        for deferred in waiting:
+            if error is None:
+                deferred.callback(None)
+            else:
+                deferred.errback(error)
+        if error is not None and error.definite and goal.asked_by is not None:
+            to, request_id = goal.asked_by
+            reply = AdminReply(
+                to=to,
+                from_=self.node.id,
+                request_id=request_id,
+                action=goal.action,
+                node_id=goal.node_id,
+                code=error.code,
+                detail=str(error),
+            )
+            self.node.mesh.send(to, [reply])
+
+    def _reached(self, goal: Goal) -> bool:
+        conf = self.node.raft.conf_state
+        if goal.action == "add":
+            return goal.node_id in conf.voters and not conf.voters_outgoing
+        if goal.action == "transfer":
+            return self.node.raft.leader_id == goal.node_id
+        return goal.node_id not in {*conf.voters, *conf.learners, *conf.voters_outgoing}
+
+    def _problem(self, goal: Goal) -> UringError | None:
+        """Say why a goal can never be reached from here, or None."""
+        conf = self.node.raft.conf_state
+        members = {*conf.voters, *conf.learners, *conf.voters_outgoing}
+        if not members:
+            return Unavailable(self.node._no_leader())
+        if goal.action == "transfer" and goal.node_id not in conf.voters:
+            return NotFound(f"node {goal.node_id} is no voter of this cluster")
+        if goal.action.startswith("remove"):
+            if goal.node_id not in members:
+                return NotFound(f"node {goal.node_id} is no member of this cluster")
+            if conf.voters == (goal.node_id,):
+                return Conflict("the only voter of a cluster cannot be removed")
+        if goal.action == "add" and goal.address:
+            for node_id, member in self.known.items():
+                if member.address == goal.address and node_id != goal.node_id:
+                    return Conflict(f"address {goal.address} belongs to member {node_id}")
+        return None
+
+    def _pursue(self, goal: Goal) -> None:
+        """Take the next step towards ``goal``."""
+        if self.node.raft.is_leader:
+            problem = self._problem(goal) or self._step(goal)
+            if problem is not None:
+                self._settle(goal, problem)
+            return
+        leader, now = self.node.raft.leader_id, self.node.clock.seconds()
+        if goal.asked_by is None and leader and now - goal.reminded >= REMIND_SECONDS:
+            goal.reminded = now
+            self._requests += 1
+            request = AdminRequest(
+                to=leader,
+                from_=self.node.id,
+                request_id=self._requests,
+                action=goal.action,
+                node_id=goal.node_id,
+                address=goal.address,
+            )
+            self.node.mesh.send(leader, [request])
+
+    def _step(self, goal: Goal) -> UringError | None:
+        """As the leader: propose what comes next, or say why it cannot be."""
+        conf = self.node.raft.conf_state
+        if goal.action == "transfer":
+            if self.node.raft.status().lead_transferee != goal.node_id:
+                goal.reminded = self.node.clock.seconds()
+                self.node.raft.transfer_leader(goal.node_id)
+                self.node.wake()
+            return None
+        if goal.action == "add":
+            if goal.node_id in conf.learners:
+                return None  # promotion is part of keeping house
+            member = self._newcomer(goal)
+            if isinstance(member, UringError):
+                return member
+            self._propose(goal, ConfChangeKind.ADD_LEARNER, member)
+            return None
+        if goal.action == "remove" and not self._quorum_without(goal.node_id):
+            return Conflict(
+                f"without node {goal.node_id} too few voters are alive to go on; "
+                f"bring others up first, or DELETE /node/{goal.node_id}?force=true"
+            )
+        if goal.node_id == self.node.id:
+            successor = self.successor()
+            if successor:
+                self.node.raft.transfer_leader(successor)
+                self.node.wake()
+                return None
+        self._propose(goal, ConfChangeKind.REMOVE_NODE, None)
+        return None
+
+    def _newcomer(self, goal: Goal) -> Member | UringError:
+        heard = self._heard_of.get(goal.node_id)
+        if heard is not None and goal.address in ("", heard.address):
+            return heard
+        if goal.address:
+            return Member(goal.address)
+        return Conflict(
+            f"the address of node {goal.node_id} is not known: start it with --peer and the "
+            'address of a member, or say where it is: {"address": "host:port"}'
+        )
+
+    def _propose(self, goal: Goal, kind: ConfChangeKind, member: Member | None) -> None:
+        self._propose_change(goal.node_id, kind, member)
+        goal.reminded = self.node.clock.seconds()
+
+    def _propose_change(self, node_id: int, kind: ConfChangeKind, member: Member | None) -> None:
+        raft = self.node.raft
+        if raft.conf_change_pending:
+            return
+        context = b"" if member is None else encode_member(node_id, member)
+        change = ConfChange(changes=(ConfChangeSingle(kind, node_id),), context=context)
+        try:
+            raft.propose_conf_change(change)
+        except ProposalDropped:
+            return  # tried again at the next tick
+        self.node.wake()
+
+    def _keep_house(self) -> None:
+        """As the leader: promote the learners that have caught up; note who moved."""
+        raft = self.node.raft
+        if raft.conf_change_pending:
+            return
+        conf = raft.conf_state
+        progress = raft.status().progress if conf.learners else {}
+        for node_id in conf.learners:
+            follower = progress.get(node_id)
+            if follower is not None and follower.recent_active and follower.match >= raft.commit:
+                self._propose_change(node_id, ConfChangeKind.ADD_NODE, None)
+                return
+        for node_id, member in self.known.items():
+            heard = self._heard_of.get(node_id)
+            if heard is None or heard == member:
+                continue
+            if member.instance in (b"", heard.instance):
+                self._propose_change(node_id, ConfChangeKind.UPDATE_NODE, heard)
+                return
+
+    def _quorum_without(self, node_id: int) -> bool:
+        """Tell whether enough voters are alive once ``node_id`` is gone."""
+        raft = self.node.raft
+        rest = [voter for voter in raft.conf_state.voters if voter != node_id]
+        progress = raft.status().progress
+        alive = [
+            voter
+            for voter in rest
+            if voter == self.node.id or (voter in progress and progress[voter].recent_active)
+        ]
+        return node_id in raft.conf_state.learners or len(alive) > len(rest) // 2
+
+    def successor(self) -> int:
+        """Return the live voter that has most of the log, or 0."""
+        raft = self.node.raft
+        if raft.role is not Role.LEADER:
+            return 0
+        candidates = [
+            (view.match, -node_id)
+            for node_id, view in raft.status().progress.items()
+            if node_id != self.node.id and node_id in raft.conf_state.voters and view.recent_active
+        ]
+        return -max(candidates)[1] if candidates else 0

@@ -1,0 +1,628 @@
+"""The pump: sole owner of Raft.  It gives the core time, disk and network, in one order.
+
+Everything that arrives in one reactor turn is stepped first; then what the core wants done is
+taken at once: one batch to the disk thread, one frame for each peer, one batch applied to the
+machines, the replies.  Nothing waits between reading the core's state and acting on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from uring.api.gateway import Done, Listener
+from uring.errors import Overloaded, Unavailable
+from uring.feed import Feed
+from uring.machines.commands import Change, Command, Query
+from uring.machines.table import Applied, Machines
+from uring.members import Administration, Member, decode_member
+from uring.proposals import Proposals
+from uring.raft.core import ProposalDropped, RawNode, StorageAppend, StorageApply
+from uring.raft.membership import decode_conf_change
+from uring.raft.messages import InstallSnapshot, Message
+from uring.raft.types import Entry, EntryKind, Role, SnapshotMeta
+from uring.reads import LinearizableReads
+from uring.transfers import Transfers
+from uring.wire.envelopes import (
+    AdminReply,
+    AdminRequest,
+    Announce,
+    Envelope,
+    Forward,
+    ForwardRefused,
+    SnapshotAck,
+    SnapshotChunk,
+)
+
+PeerMessage = Message | Envelope
+
+
+@frozen(kw_only=True)
+class NodeSettings:
+    """What a node needs to know of time and bounds.  Times are seconds."""
+
+    node_id: int
+    address: str
+    version: str
+    tick: float = 0.05
+    election: float = 1.0
+    request_timeout: float = 5.0
+    waiting_commands: int = 100_000
+    waiting_bytes: int = 64 << 20
+    log_entries_max: int = 10_000
+    """Applied entries that the log keeps before the oldest are dropped."""
+    log_bytes_max: int = 64 << 20
+    trailing_entries: int = 5_000
+    """Applied entries that stay in the log for followers that are a little behind."""
+
+
+@define
+class Node:
+    """One member of the cluster, or one that waits to be added.  Fulfils api.gateway.Gateway."""
+
+    settings: NodeSettings
+    clock: IReactorTime
+    raft: RawNode
+    directory: Any
+    """The open data directory: ``identity``, ``log``, ``state``."""
+    disk: Any
+    """Writes the log: runs jobs in order in a thread; ``submit(job, done)``, ``busy_since()``."""
+    background: Any
+    """Another such thread, for long reads and writes that nobody's durability waits for."""
+    mesh: Any
+    machines: Machines
+    feed: Feed
+    fail_stop: Callable[[str], None]
+    log: Logger = field(factory=lambda: Logger(namespace="uring.node"))
+
+    proposals: Proposals = field(init=False)
+    reads: LinearizableReads = field(init=False)
+    administration: Administration = field(init=False)
+    transfers: Transfers = field(init=False)
+    _turn_call: IDelayedCall | None = field(default=None, init=False)
+    _tick_call: IDelayedCall | None = field(default=None, init=False)
+    _last_tick: float = field(default=0.0, init=False)
+    _appends: list[StorageAppend] = field(factory=list, init=False)
+    _writing: bool = field(default=False, init=False)
+    _compacting: bool = field(default=False, init=False)
+    _installing: bool = field(default=False, init=False)
+    _running: bool = field(default=False, init=False)
+    _leader: int = field(default=0, init=False)
+    _role: str = field(default="Follower", init=False)
+    _faults: dict[str, str] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        settings, identity = self.settings, self.directory.identity
+        self.proposals = Proposals(
+            node_id=settings.node_id,
+            incarnation=identity.incarnation,
+            seconds=self.clock.seconds,
+            timeout=settings.request_timeout,
+            limit_commands=settings.waiting_commands,
+            limit_bytes=settings.waiting_bytes,
+        )
+        self.reads = LinearizableReads(
+            incarnation=identity.incarnation,
+            timeout=settings.request_timeout,
+            limit=settings.waiting_commands,
+            retry=settings.election / 2,
+        )
+        self.administration = Administration(self)
+        self.transfers = Transfers(self)
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to tick and to talk.  The only voter of a cluster campaigns at once."""
+        self._running = True
+        self._last_tick = self.clock.seconds()
+        self.mesh.set_members(self.addresses())
+        self._turn()
+        if self.raft.conf_state.voters == (self.id,) and not self.raft.is_leader:
+            self.raft.campaign()
+        self._tick_call = self.clock.callLater(self.settings.tick, self._guarded, self._tick)
+        self.wake()
+
+    def stop(self) -> None:
+        """Answer what waits and stop.  The caller closes mesh, disk and directory afterwards."""
+        self._running = False
+        for call in (self._turn_call, self._tick_call):
+            if call is not None and call.active():
+                call.cancel()
+        self._turn_call = self._tick_call = None
+        self.proposals.fail_all("the node is stopping")
+        self.reads.fail_all("the node is stopping")
+        self.administration.fail_all()
+
+    def hand_over(self) -> Deferred[None]:
+        """Before stopping: if this node leads, let the best follower take over (thesis 3.10)."""
+        successor = self.administration.successor()
+        if not self.raft.is_leader or not successor:
+            return succeed(None)
+        return self.administration.transfer(successor)
+
+    @property
+    def id(self) -> int:
+        return self.settings.node_id
+
+    def wake(self) -> None:
+        """Ask for a turn at the end of this reactor iteration; one is enough for all."""
+        if self._turn_call is None and self._running:
+            self._turn_call = self.clock.callLater(0, self._guarded, self._turn)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Run ``work``; an exception means that this node's state can no longer be trusted."""
+        try:
+            work()
+        except Exception:
+            self.log.failure("the node cannot go on")
+            self._running = False
+            self.fail_stop("an internal error; see the log")
+
+    # -- what comes in ---------------------------------------------------------------------------
+
+    def submit(self, command: Command, done: Done) -> None:
+        """See Gateway."""
+        if not self._running:
+            done(Unavailable("the node is stopping"))
+        elif not self.raft.leader_id:
+            done(Unavailable(self._no_leader()))
+        else:
+            self.proposals.add(command, done)
+            self.wake()
+
+    def query(self, query: Query, done: Callable[[Any], None], stale: bool = False) -> None:
+        """See Gateway."""
+        if self._installing:
+            done(Unavailable("a snapshot is being installed; try again"))
+        elif stale:
+            done(self.machines.query(self.directory.state, query))
+        elif not self._running:
+            done(Unavailable("the node is stopping"))
+        elif not self.raft.leader_id:
+            done(Unavailable(self._no_leader()))
+        else:
+            self.reads.add(query, done, self.clock.seconds())
+            self.wake()
+
+    def _no_leader(self) -> str:
+        if not self.raft.conf_state.voters:
+            return (
+                f"node {self.id} is not a member of a cluster; "
+                f"POST /node/{self.id} to a member, or start it with --bootstrap"
+            )
+        return "no leader at the moment; try again"
+
+    def receive(self, from_: int, messages: Sequence[PeerMessage]) -> None:
+        """Take the messages of one frame of node ``from_``."""
+        if not self._running:
+            return
+        self._guarded(lambda: self._receive(from_, messages))
+        self.wake()
+
+    def _receive(self, from_: int, messages: Sequence[PeerMessage]) -> None:
+        for message in messages:
+            if message.from_ != from_ or message.to != self.id:
+                self.log.warn(
+                    "message dropped: {kind} claims {claimed} -> {to} on the connection of {peer}",
+                    kind=type(message).__name__,
+                    claimed=message.from_,
+                    to=message.to,
+                    peer=from_,
+                )
+                continue
+            handler = self._HANDLERS.get(type(message))
+            if handler is None:
+                self.raft.step(message)
+            else:
+                handler(self, message)
+
+    def _forwarded(self, message: Forward) -> None:
+        """A peer believes that this node leads: propose its batch, or say who does."""
+        try:
+            if not self.raft.is_leader:
+                raise ProposalDropped("not the leader")
+            self.raft.propose(message.batch)
+        except ProposalDropped as dropped:
+            refusal = ForwardRefused(
+                to=message.from_,
+                from_=self.id,
+                sequence=message.sequence,
+                overloaded=self.raft.is_leader,
+                reason=str(dropped),
+            )
+            self.mesh.send(message.from_, [refusal])
+
+    def _forward_refused(self, message: ForwardRefused) -> None:
+        """Nothing was done there.  Without a leader the batch waits for the next one."""
+        if message.overloaded:
+            self.proposals.refuse(message.sequence, Overloaded(message.reason))
+
+    def _admin_request(self, message: AdminRequest) -> None:
+        self.administration.requested(message)
+
+    def _admin_reply(self, message: AdminReply) -> None:
+        self.administration.replied(message)
+
+    def _announced(self, message: Announce) -> None:
+        self.administration.announced(message)
+
+    def _snapshot_chunk(self, message: SnapshotChunk) -> None:
+        self.transfers.chunk(message)
+
+    def _snapshot_ack(self, message: SnapshotAck) -> None:
+        self.transfers.acknowledged(message)
+
+    _HANDLERS = {
+        Forward: _forwarded,
+        ForwardRefused: _forward_refused,
+        AdminRequest: _admin_request,
+        AdminReply: _admin_reply,
+        Announce: _announced,
+        SnapshotChunk: _snapshot_chunk,
+        SnapshotAck: _snapshot_ack,
+    }
+
+    def peer_up(self, peer: int) -> None:
+        """A connection to ``peer`` can be written to: what it may have missed is sent again."""
+        if peer == self.raft.leader_id:
+            self._send_unresolved()
+            self.reads.ask_again()
+            self.wake()
+
+    def peer_down(self, peer: int) -> None:
+        """The connection to ``peer`` is gone, and what was on its way may be."""
+        if self._running:
+            self.raft.report_unreachable(peer)
+            self.transfers.peer_down(peer)
+            self.wake()
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        settings, now = self.settings, self.clock.seconds()
+        gap, self._last_tick = now - self._last_tick, now
+        if gap > settings.election / 2:
+            self.log.warn("the process stood still for {gap:.2f} s", gap=gap)
+        self._tick_call = self.clock.callLater(settings.tick, self._guarded, self._tick)
+        if not self._disk_stalled(now):
+            self.raft.tick()
+        self.proposals.sweep()
+        self.reads.sweep(now)
+        self.administration.drive()
+        self.transfers.sweep(now)
+        if not self.raft.is_leader:
+            self._send_unresolved(older_than=settings.election)
+        self.wake()
+
+    def _disk_stalled(self, now: float) -> bool:
+        """While a write hangs, a leader cannot keep its word and a follower cannot give one.
+
+        So a leader steps down after an election time-out, and a follower does not campaign.
+        """
+        since = self.disk.busy_since()
+        stalled: bool = since is not None and now - since > self.settings.election
+        if not stalled:
+            if self._faults.pop("disk", None):
+                self.log.warn("the disk answers again")
+            return False
+        if "disk" not in self._faults:
+            self._faults["disk"] = (
+                "a write to the disk has not finished within an election time-out"
+            )
+            self.log.error("disk stalled: {reason}", reason=self._faults["disk"])
+        if self.raft.is_leader:
+            self.raft.step_down()
+            self.log.error("leadership given up: the disk does not answer")
+        return True
+
+    # -- the turn --------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._turn_call = None
+        self._propose_gathered()
+        self._ask_read_index()
+        while self.raft.has_ready():
+            ready = self.raft.ready()
+            if ready.soft_state is not None:
+                self._leadership_changed()
+            self._send(ready.messages)
+            for state in ready.read_states:
+                self.reads.confirm(state.context, state.index)
+            if ready.append is not None:
+                self._appends.append(ready.append)
+            if ready.apply is not None:
+                self._apply(ready.apply)
+        self._write()
+        if not self._installing:
+            for read in self.reads.ready(self.directory.state.applied_index):
+                read.done(self.machines.query(self.directory.state, read.query))
+
+    def _propose_gathered(self) -> None:
+        while (taken := self.proposals.take()) is not None:
+            self._propose(*taken)
+
+    def _propose(self, sequence: int, batch: bytes) -> None:
+        leader = self.raft.leader_id
+        if self.raft.is_leader:
+            try:
+                self.raft.propose(batch)
+            except ProposalDropped as dropped:
+                self.proposals.refuse(sequence, Overloaded(str(dropped)))
+        elif leader:
+            forward = Forward(to=leader, from_=self.id, sequence=sequence, batch=batch)
+            self.mesh.send(leader, [forward])
+        # Without a leader the batch stays unresolved, and goes to the next one.
+
+    def _send_unresolved(self, older_than: float = 0.0) -> None:
+        """Propose again, under the same sequence, what has no answer: it applies only once."""
+        if self._running and self.raft.leader_id:
+            for sequence, batch in self.proposals.unresolved(older_than):
+                self._propose(sequence, batch)
+
+    def _ask_read_index(self) -> None:
+        if self.raft.leader_id:
+            context = self.reads.next_context(self.clock.seconds())
+            if context is not None:
+                self.raft.read_index(context)
+
+    def _send(self, messages: Iterable[Message]) -> None:
+        frames: dict[int, list[Message]] = {}
+        for message in messages:
+            if type(message) is InstallSnapshot:
+                self.transfers.send(message)
+            else:
+                frames.setdefault(message.to, []).append(message)
+        for to, batch in frames.items():
+            self.mesh.send(to, batch)
+
+    def _deliver(self, responses: Iterable[Any]) -> None:
+        """Send what had to wait for the disk; what the core told itself is stepped back."""
+        outgoing: list[Message] = []
+        for message in responses:
+            if message.to == self.id:
+                self.raft.step(message)
+            else:
+                outgoing.append(message)
+        self._send(outgoing)
+
+    def snapshot_installed(self) -> None:
+        """Take up what came with a new state: its members."""
+        self.administration.reload()
+        self.mesh.set_members(self.addresses())
+
+    # -- the disk --------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        """Hand everything that gathered to the disk thread as one synced batch, one at a time."""
+        if self._writing or not self._appends:
+            return
+        if self._appends[0].snapshot is not None:
+            self._install(self._appends.pop(0))
+            return
+        merged: list[StorageAppend] = []
+        while self._appends and self._appends[0].snapshot is None:
+            merged.append(self._appends.pop(0))
+        hard_state = None
+        entries: list[Entry] = []
+        for append in merged:
+            hard_state = append.hard_state or hard_state
+            if append.entries:
+                _overwrite(entries, append.entries)
+        responses = [response for append in merged for response in append.responses]
+        if hard_state is None and not entries:
+            self._deliver(responses)
+            self.wake()
+            return
+        batch = self.directory.log.prepare(hard_state, entries)
+        self._writing = True
+
+        def done(result: object) -> None:
+            self._writing = False
+            if self._survived(result, "the log could not be written"):
+                batch.done()
+                self._deliver(responses)
+                self.wake()
+
+        self.disk.submit(batch.write, lambda result: self._guarded(lambda: done(result)))
+
+    def _survived(self, result: object, what: str) -> bool:
+        """Return False, and stop for good, when the disk failed: it is never tried again."""
+        if not isinstance(result, Failure):
+            return self._running
+        self.log.failure(what, failure=result)
+        self._running = False
+        self.fail_stop(f"{what}: {result.getErrorMessage()}")
+        return False
+
+    def _install(self, append: StorageAppend) -> None:
+        """Replace the state by the snapshot that has arrived, then begin the log after it."""
+        assert append.snapshot is not None
+        meta: SnapshotMeta = append.snapshot.meta
+        self._writing = self._installing = True
+        install = self.transfers.installer(meta, append.hard_state)
+
+        def done(result: object) -> None:
+            self._writing = self._installing = False
+            if self._survived(result, "a snapshot could not be installed"):
+                self.transfers.installed(meta)
+                self.log.info("snapshot installed up to index {index}", index=meta.index)
+                self._deliver(append.responses)
+                self.wake()
+
+        self.disk.submit(install, lambda result: self._guarded(lambda: done(result)))
+
+    def _compact(self) -> None:
+        """Drop old entries from the log, after the state that covers them has been synced."""
+        settings, log, state = self.settings, self.directory.log, self.directory.state
+        applied: int = state.applied_index
+        kept = applied - log.first_index() + 1
+        if self._compacting or self._installing:
+            return
+        if kept < settings.log_entries_max + settings.trailing_entries and (
+            log.bytes_kept < settings.log_bytes_max
+        ):
+            return
+        target = applied - min(settings.trailing_entries, kept // 2)
+        self._compacting = True
+
+        def synced(result: object) -> None:
+            if self._survived(result, "the state could not be synced"):
+                batch = log.prepare_compaction(target)
+                self.disk.submit(
+                    batch.write, lambda result: self._guarded(lambda: compacted(batch, result))
+                )
+
+        def compacted(batch: Any, result: object) -> None:
+            self._compacting = False
+            if self._survived(result, "the log could not be compacted"):
+                batch.done()
+                self.log.debug("log compacted up to {index}", index=target)
+
+        self.disk.submit(state.sync, lambda result: self._guarded(lambda: synced(result)))
+
+    # -- applying --------------------------------------------------------------------------------
+
+    def _apply(self, apply: StorageApply) -> None:
+        state = self.directory.state
+        transaction = state.begin()
+        applied: list[Applied] = []
+        changes: list[Change] = []
+        for entry in apply.entries:
+            if entry.kind is not EntryKind.NORMAL:
+                changes.extend(self._apply_conf_change(entry, transaction))
+            elif entry.data:
+                outcome = self.machines.apply(transaction, entry.index, entry.data)
+                applied.append(outcome)
+                changes.extend(outcome.changes)
+        if apply.entries:
+            last = apply.entries[-1]
+            transaction.commit(last.index, last.term)
+        for response in apply.responses:
+            self.raft.step(response)
+        for outcome in applied:
+            self.proposals.resolve(outcome)
+        if changes:
+            self.feed.publish(changes)
+        self._compact()
+
+    def _apply_conf_change(self, entry: Entry, transaction: Any) -> list[Change]:
+        change = decode_conf_change(entry)
+        conf_state = self.raft.apply_conf_change(change)
+        transaction.set_conf_state(conf_state)
+        members = dict(self.members_known())
+        if change.context:
+            node_id, member = decode_member(change.context)
+            members[node_id] = member
+        ids = {*conf_state.voters, *conf_state.learners, *conf_state.voters_outgoing}
+        kept = {node_id: member for node_id, member in members.items() if node_id in ids}
+        transaction.set_members({node_id: member.encode() for node_id, member in kept.items()})
+        self.administration.members_changed(kept)
+        self.mesh.set_members({node_id: member.address for node_id, member in kept.items()})
+        self.log.info(
+            "members are now voters {voters}, learners {learners}",
+            voters=list(conf_state.voters),
+            learners=list(conf_state.learners),
+        )
+        event = {"AddNode": {"node": self.id, "members": sorted(ids)}}
+        return [Change("uring", 0, event)]
+
+    def _leadership_changed(self) -> None:
+        role, leader = self.role(), self.raft.leader_id
+        if role != self._role:
+            self.log.info(
+                "{before} -> {after} in term {term}",
+                before=self._role,
+                after=role,
+                term=self.raft.term,
+            )
+            event = {"StateChange": {"node": self.id, "prev_state": self._role, "next_state": role}}
+            self.feed.publish([Change("uring", 0, event)])
+            self._role = role
+        if leader != self._leader:
+            self._leader = leader
+            self.log.info("the leader is {leader}", leader=leader or "unknown")
+            if leader:
+                self.reads.ask_again()
+                self.administration.leader_changed()
+                self._send_unresolved()
+
+    # -- what can be seen ------------------------------------------------------------------------
+
+    def role(self) -> str:
+        """Return the role as /status names it; a learner is no plain follower."""
+        role = self.raft.role
+        if role is Role.FOLLOWER and self.id in self.raft.conf_state.learners:
+            return "Learner"
+        return role.value
+
+    def members_known(self) -> dict[int, Member]:
+        """Return every member of the applied configuration, with address and instance."""
+        return self.administration.known
+
+    def addresses(self) -> dict[int, str]:
+        return {node_id: member.address for node_id, member in self.members_known().items()}
+
+    def members(self) -> dict[int, str]:
+        """See Gateway."""
+        return self.addresses()
+
+    def status(self) -> dict[str, Any]:
+        """See Gateway."""
+        conf, log = self.raft.conf_state, self.directory.log
+        addresses = self.addresses()
+        leader = self.raft.leader_id
+        ids = sorted({*conf.voters, *conf.learners, *conf.voters_outgoing})
+        return {
+            "id": self.id,
+            "role": self.role(),
+            "term": self.raft.term,
+            "leader": leader or None,
+            "leader_address": addresses.get(leader),
+            "last_index": log.last_index(),
+            "first_index": log.first_index(),
+            "commit_index": self.raft.commit,
+            "applied_index": self.directory.state.applied_index,
+            "members": [
+                {
+                    "id": node_id,
+                    "address": addresses.get(node_id, ""),
+                    "voter": node_id in conf.voters,
+                }
+                for node_id in ids
+            ],
+            "cluster": self.directory.identity.cluster_id.hex() or None,
+            "connected": sorted(self.mesh.connected()),
+            "faults": sorted(self._faults.values()),
+            "version": self.settings.version,
+        }
+
+    def add_member(self, node_id: int, address: str | None) -> Deferred[None]:
+        """See Gateway."""
+        return self.administration.add(node_id, address)
+
+    def remove_member(self, node_id: int, force: bool = False) -> Deferred[None]:
+        """See Gateway."""
+        return self.administration.remove(node_id, force)
+
+    def transfer_leadership(self, node_id: int) -> Deferred[None]:
+        """See Gateway."""
+        return self.administration.transfer(node_id)
+
+    def subscribe(self, channel: str, listener: Listener) -> Callable[[], None]:
+        """See Gateway."""
+        return self.feed.subscribe(channel, listener)
+
+
+def _overwrite(entries: list[Entry], newer: Sequence[Entry]) -> None:
+    """Append ``newer``; where it begins earlier, what it contradicts goes."""
+    if entries and newer[0].index <= entries[-1].index:
+        keep = newer[0].index - entries[0].index
+        del entries[max(0, keep) :]
+    entries.extend(newer)

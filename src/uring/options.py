@@ -1,0 +1,237 @@
+"""The command line of a node, checked once and turned into one frozen :class:`Settings`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from attrs import frozen
+from twisted.python import usage
+
+RING_SIZE_MAX = 2**24
+"""Vnodes; a plan for more would not fit in one entry of the log."""
+
+NODE_ID_MAX = 2**63 - 1
+"""Ids are carried as unsigned 64-bit integers and shown by tools that know signed ones only."""
+
+MILLISECONDS_MAX = 3_600_000
+"""An hour: whatever is longer is a unit mistaken."""
+
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):(?P<port>\d{1,5})")
+_ENDPOINT = re.compile(r"[A-Za-z][A-Za-z0-9]*:.+", re.DOTALL)
+_ENDPOINT_KINDS = frozenset({"tcp", "tcp6", "unix", "ssl", "tls", "systemd"})
+_NOBODY = _ENDPOINT_KINDS | {"0.0.0.0", "::"}
+"""Hosts that cannot be dialled: an endpoint string mistaken for host:port, and every interface."""
+
+
+@frozen
+class Settings:
+    """Everything a node is told at its start."""
+
+    endpoint: str
+    """Where to listen for peers, HTTP and WebSocket: ``host:port`` or a Twisted endpoint string."""
+    peers: tuple[str, ...]
+    """Where other nodes may be found, in the same two forms."""
+    node_id: int
+    bootstrap: bool
+    """Found a cluster if the data directory holds none yet; harmless if it does."""
+    ring_size: int | None
+    """The size the ring gets with the bootstrap, in vnodes."""
+    http: str | None
+    """A second place to listen for HTTP and WebSocket alone."""
+    json_logs: bool
+    data_dir: str
+    advertise: str | None
+    """The ``host:port`` that other nodes shall dial, where it is not the one listened on."""
+    heartbeat_ms: int
+    election_ms: int
+    request_timeout_ms: int
+    """After this long a client is told that the outcome of its request is unknown."""
+    snapshot_entries: int
+    """Compact the log once it has this many applied entries,"""
+    snapshot_bytes: int
+    """or this many bytes, whichever comes first;"""
+    trailing_entries: int
+    """but keep this many applied entries for followers that are a little behind."""
+
+
+def _integer(name: str, low: int, high: int) -> Any:
+    """Return a converter of usage.Options for integers from ``low`` to ``high``."""
+
+    def convert(text: str) -> int:
+        if re.fullmatch(r"[0-9]{1,20}", text) and low <= int(text) <= high:
+            return int(text)
+        raise ValueError(f"write --{name}=N with N from {low} to {high}")
+
+    # usage.Options joins this to what the converter raised.
+    convert.coerceDoc = "It takes a whole number."  # type: ignore[attr-defined]
+    return convert
+
+
+def split_host_port(text: str) -> tuple[str, int] | None:
+    """Return host (brackets of IPv6 taken off) and port, or None if ``text`` is not host:port."""
+    match = _HOST_PORT.fullmatch(text)
+    if match is None or int(match["port"]) > 65535:
+        return None
+    return match["host"].strip("[]"), int(match["port"])
+
+
+def _require_address(option: str, text: str, example: str) -> None:
+    """Raise UsageError unless ``text`` is host:port or looks like an endpoint string."""
+    kind = text.partition(":")[0]
+    if kind in _ENDPOINT_KINDS and _ENDPOINT.fullmatch(text):
+        return
+    if split_host_port(text) is None:
+        raise usage.UsageError(
+            f"--{option}={text!r} is no address: write {example}, [::1]:8080, "
+            "or an endpoint string such as tcp:8080:interface=127.0.0.1"
+        )
+
+
+class Options(usage.Options):
+    """The command line of ``twist uring`` and ``twistd -n uring``."""
+
+    settings: Settings
+    """Set once the options are parsed."""
+
+    optFlags = [
+        ["bootstrap", "b", "Found a new cluster with this node as its first member"],
+        ["no-json", "n", "Log text for people instead of one JSON object a line"],
+    ]
+    optParameters = [
+        ["endpoint", "e", "127.0.0.1:8080", "Address of this node, for peers and clients alike"],
+        ["id", "i", 1, "Id of this node", _integer("id", 1, NODE_ID_MAX)],
+        [
+            "ring-size",
+            "r",
+            None,
+            "Vnodes of the ring, with --bootstrap",
+            _integer("ring-size", 1, RING_SIZE_MAX),
+        ],
+        ["http", None, None, "Listen for HTTP and WebSocket at this address, too"],
+        ["data-dir", "d", None, "Where data is kept [default: ./raft-leveldb-<id>]"],
+        ["advertise", None, None, "HOST:PORT by which other nodes reach this one"],
+        [
+            "heartbeat-ms",
+            None,
+            100,
+            "Time between a leader's heartbeats",
+            _integer("heartbeat-ms", 1, MILLISECONDS_MAX),
+        ],
+        [
+            "election-ms",
+            None,
+            1000,
+            "Time without a leader before an election",
+            _integer("election-ms", 3, MILLISECONDS_MAX),
+        ],
+        [
+            "request-timeout-ms",
+            None,
+            5000,
+            "Time before a client is told that the outcome is unknown",
+            _integer("request-timeout-ms", 1, MILLISECONDS_MAX),
+        ],
+        [
+            "snapshot-entries",
+            None,
+            100_000,
+            "Compact the log at this many entries",
+            _integer("snapshot-entries", 1, 2**40),
+        ],
+        [
+            "snapshot-bytes",
+            None,
+            64 * 2**20,
+            "Compact the log at this many bytes",
+            _integer("snapshot-bytes", 4096, 2**50),
+        ],
+        [
+            "trailing-entries",
+            None,
+            10_000,
+            "Entries to keep for followers when compacting",
+            _integer("trailing-entries", 0, 2**40),
+        ],
+    ]
+    compData = usage.Completions(optActions={"data-dir": usage.CompleteDirs()})
+    longdesc = (
+        "Start the first node with --bootstrap, the others with --peer; then add them by "
+        "POST /node/ID on any member."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["peers"] = []
+
+    def opt_peer(self, address: str) -> None:
+        """Address of another node; may be given more than once."""
+        _require_address("peer", address, "127.0.0.1:8081")
+        if address not in self["peers"]:
+            self["peers"].append(address)
+
+    opt_p = opt_peer
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Refuse what no option asked for."""
+        if arguments:
+            raise usage.UsageError(
+                f"{arguments[0]!r} belongs to no option: write -p HOST:PORT for each peer"
+            )
+
+    def postOptions(self) -> None:
+        """Check what involves more than one option, and make :attr:`settings`."""
+        self._check_addresses()
+        self._check_times()
+        if self["ring-size"] is not None and not self["bootstrap"]:
+            raise usage.UsageError(
+                "--ring-size is only for the node that founds the cluster: write it together "
+                "with --bootstrap, or POST /mring on the running cluster"
+            )
+        if self["trailing-entries"] > self["snapshot-entries"]:
+            raise usage.UsageError(
+                f"--trailing-entries={self['trailing-entries']} keeps more than --snapshot-entries="
+                f"{self['snapshot-entries']} lets the log grow to: write a smaller one"
+            )
+        if self["data-dir"] == "":
+            raise usage.UsageError("--data-dir is empty: write the path of a directory")
+        self.settings = self._settings()
+
+    def _check_addresses(self) -> None:
+        _require_address("endpoint", self["endpoint"], "127.0.0.1:8080")
+        if self["http"] is not None:
+            _require_address("http", self["http"], "127.0.0.1:9080")
+        if self["advertise"] is not None:
+            found = split_host_port(self["advertise"])
+            if found is None or found[1] == 0 or found[0] in _NOBODY:
+                raise usage.UsageError(
+                    f"--advertise={self['advertise']!r} cannot be dialled: write HOST:PORT as "
+                    "other nodes reach this one, for example 192.0.2.7:8080"
+                )
+
+    def _check_times(self) -> None:
+        if self["election-ms"] < 3 * self["heartbeat-ms"]:
+            raise usage.UsageError(
+                f"--election-ms={self['election-ms']} is less than three times --heartbeat-ms="
+                f"{self['heartbeat-ms']}: one late heartbeat would depose a leader; write at least "
+                f"--election-ms={3 * self['heartbeat-ms']}"
+            )
+
+    def _settings(self) -> Settings:
+        return Settings(
+            endpoint=self["endpoint"],
+            peers=tuple(self["peers"]),
+            node_id=self["id"],
+            bootstrap=bool(self["bootstrap"]),
+            ring_size=self["ring-size"],
+            http=self["http"],
+            json_logs=not self["no-json"],
+            data_dir=self["data-dir"] or f"./raft-leveldb-{self['id']}",
+            advertise=self["advertise"],
+            heartbeat_ms=self["heartbeat-ms"],
+            election_ms=self["election-ms"],
+            request_timeout_ms=self["request-timeout-ms"],
+            snapshot_entries=self["snapshot-entries"],
+            snapshot_bytes=self["snapshot-bytes"],
+            trailing_entries=self["trailing-entries"],
+        )

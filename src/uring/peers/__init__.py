@@ -1,0 +1,1 @@
+"""Connections between nodes, and the one port that they share with HTTP."""

@@ -1,0 +1,86 @@
+"""One listening port for nodes and for HTTP, told apart by a connection's first bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
+
+from uring.wire.hello import MAGIC
+
+SILENCE_SECONDS = 5.0
+"""A connection that has not said what it is by then is closed."""
+
+
+class Door(Protocol):
+    """Reads until it is clear who is there, then hands the transport over for good."""
+
+    def __init__(self, factory: PeerOrHttpFactory, address: IAddress) -> None:
+        self._factory = factory
+        self._address = address
+        self._received = b""
+        self._timeout: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        self._timeout = self._factory.clock.callLater(SILENCE_SECONDS, self._too_late)
+
+    def _too_late(self) -> None:
+        self._timeout = None
+        self.transport.abortConnection()  # type: ignore[union-attr]
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += data
+        if self._received.startswith(MAGIC):
+            self._hand_over(self._factory.peers, self._received[len(MAGIC) :])
+        elif not MAGIC.startswith(self._received):
+            self._hand_over(self._factory.http, self._received)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._timeout is not None:
+            self._timeout.cancel()
+            self._timeout = None
+
+    def _hand_over(self, factory: Any, received: bytes) -> None:
+        self._cancel()
+        transport: Any = self.transport
+        protocol = factory.buildProtocol(self._address)
+        if protocol is None:
+            transport.abortConnection()
+            return
+        if isinstance(transport, ProtocolWrapper):  # TLS
+            transport.wrappedProtocol = protocol
+        else:
+            transport.protocol = protocol
+        protocol.makeConnection(transport)
+        if received:
+            protocol.dataReceived(received)
+
+
+class PeerOrHttpFactory(Factory):
+    """Builds doors.  ``peers`` and ``http`` are the factories behind them."""
+
+    noisy = False
+
+    def __init__(self, peers: Factory, http: Factory, clock: Any) -> None:
+        self.peers = peers
+        self.http = http
+        self.clock = clock
+
+    def buildProtocol(self, addr: IAddress) -> Door:
+        door = Door(self, addr)
+        door.factory = self
+        return door
+
+    def doStart(self) -> None:
+        self.http.doStart()
+        super().doStart()
+
+    def doStop(self) -> None:
+        super().doStop()
+        self.http.doStop()

@@ -1,0 +1,301 @@
+"""Who we know, how to reach them, and what to do until they can be reached.
+
+Every node dials every member and sends over what it dialled; the accepted connection of the same
+member serves as long as dialling it does not work.  So two connections between the same two nodes
+are normal, and never fight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from uring.peers.link import PeerLink
+from uring.wire.codec import PeerMessage
+from uring.wire.hello import Hello, HelloRefused
+
+RETRY_SECONDS_MIN = 0.05
+RETRY_SECONDS_MAX = 2.0
+RETRY_FACTOR = 1.7
+SWEEP_SECONDS = 1.0
+STRANGERS_MAX = 64
+"""Accepted connections that have not been accepted as a node's yet."""
+
+
+class Random(Protocol):
+    """The part of random.Random that dialling needs."""
+
+    def uniform(self, a: float, b: float) -> float: ...
+
+
+class LinkFactory(Factory):
+    """Builds the links of one mesh, dialled ones and accepted ones."""
+
+    noisy = False
+
+    def __init__(self, mesh: Mesh, dialled: str | None) -> None:
+        self._mesh = mesh
+        self._dialled = dialled
+
+    def buildProtocol(self, addr: IAddress) -> PeerLink | None:
+        if self._dialled is None and not self._mesh.may_accept():
+            return None
+        return PeerLink(self._mesh, self._dialled)
+
+
+@define(eq=False)
+class Dialler:
+    """Keeps one address connected, for ever, with jittered growing pauses."""
+
+    mesh: Mesh
+    address: str
+    _attempts: int = field(default=0, init=False)
+    _connecting: Deferred[Any] | None = field(default=None, init=False)
+    _waiting: IDelayedCall | None = field(default=None, init=False)
+    link: PeerLink | None = field(default=None, init=False)
+    _stopped: bool = field(default=False, init=False)
+
+    def dial(self) -> None:
+        self._waiting = None
+        endpoint = self.mesh.connect(self.address)
+        self._connecting = endpoint.connect(LinkFactory(self.mesh, self.address))
+        self._connecting.addCallbacks(self._connected, self._failed)
+
+    def _connected(self, link: PeerLink) -> None:
+        self._connecting = None
+        self.link = link
+        if self._stopped:
+            link.close()
+
+    def _failed(self, failure: Failure) -> None:
+        self._connecting = None
+        if not failure.check(CancelledError):
+            self.mesh.unreachable(self.address, failure)
+        self.again()
+
+    def again(self) -> None:
+        """Try again, later each time until a hello has been accepted."""
+        self.link = None
+        if self._stopped or self._waiting is not None:
+            return
+        pause = min(RETRY_SECONDS_MAX, RETRY_SECONDS_MIN * RETRY_FACTOR ** min(self._attempts, 20))
+        self._attempts += 1
+        self._waiting = self.mesh.clock.callLater(
+            pause * self.mesh.random.uniform(0.5, 1.0), self.dial
+        )
+
+    def succeeded(self) -> None:
+        self._attempts = 0
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self.link is not None:
+            self.link.close()
+
+
+def _ignore(*arguments: object) -> None:
+    """What happens to news before somebody asked for them."""
+
+
+@define(eq=False)
+class Mesh:
+    """All connections of one node."""
+
+    clock: IReactorTime
+    me: Callable[[], Hello]
+    check: Callable[[Hello], HelloRefused | None]
+    """Says why the sender of a hello is refused, or None."""
+    connect: Callable[[str], IStreamClientEndpoint]
+    random: Random
+    log: Logger = field(factory=lambda: Logger(namespace="uring.peers"))
+    on_messages: Callable[[int, Sequence[PeerMessage]], None] = _ignore
+    on_hello: Callable[[Hello], None] = _ignore
+    on_up: Callable[[int], None] = _ignore
+    on_down: Callable[[int], None] = _ignore
+    factory: LinkFactory = field(init=False)
+    """For the listening port: builds the accepted links."""
+    _links: set[PeerLink] = field(factory=set, init=False)
+    _ready: dict[int, list[PeerLink]] = field(factory=dict, init=False)
+    """By node: dialled links first."""
+    _diallers: dict[str, Dialler] = field(factory=dict, init=False)
+    _seeds: set[str] = field(factory=set, init=False)
+    _members: dict[int, str] = field(factory=dict, init=False)
+    _self: set[str] = field(factory=set, init=False)
+    """Addresses at which this node answered itself."""
+    _said: set[tuple[str, str]] = field(factory=set, init=False)
+    _running: bool = field(default=False, init=False)
+    _sweeping: IDelayedCall | None = field(default=None, init=False)
+    _closing: Deferred[None] | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.factory = LinkFactory(self, None)
+
+    @property
+    def node_id(self) -> int:
+        return self.me().node_id
+
+    # -- whom to reach ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to dial."""
+        self._running = True
+        self._sweep()
+        self._redial()
+
+    def stop(self) -> Deferred[None]:
+        """Close everything; fires when the last connection is gone."""
+        self._running = False
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        for dialler in self._diallers.values():
+            dialler.stop()
+        self._diallers.clear()
+        closing: Deferred[None] = Deferred()
+        self._closing = closing
+        for link in list(self._links):
+            link.close()
+        self._perhaps_closed()
+        return closing
+
+    def set_members(self, members: Mapping[int, str]) -> None:
+        """Dial these (id -> "host:port"), and nobody else but the seeds."""
+        own = self.node_id
+        self._members = {
+            node_id: address for node_id, address in members.items() if node_id != own and address
+        }
+        self._redial()
+
+    def add_seed(self, address: str) -> None:
+        """Dial ``address``, whoever is there."""
+        self._seeds.add(address)
+        self._redial()
+
+    def _redial(self) -> None:
+        if not self._running:
+            return
+        wanted = (set(self._members.values()) | self._seeds) - self._self
+        for address in self._diallers.keys() - wanted:
+            self._diallers.pop(address).stop()
+        for address in sorted(wanted - self._diallers.keys()):
+            dialler = self._diallers[address] = Dialler(self, address)
+            dialler.dial()
+
+    def connected(self) -> set[int]:
+        """Return the nodes that can be written to."""
+        return set(self._ready)
+
+    def send(self, to: int, messages: Sequence[PeerMessage]) -> bool:
+        """Send in one frame.  False if nothing was sent: no connection, or too much waits."""
+        links = self._ready.get(to)
+        return bool(links) and links[0].send(messages)
+
+    # -- what links report -----------------------------------------------------------------------
+
+    def may_accept(self) -> bool:
+        """Tell whether there is room for one more stranger."""
+        strangers = sum(1 for link in self._links if link.peer is None and link.dialled is None)
+        return self._running and strangers < STRANGERS_MAX
+
+    def opened(self, link: PeerLink) -> None:
+        """A connection exists; nothing is known of its other side."""
+        self._links.add(link)
+
+    def ready(self, link: PeerLink) -> None:
+        """The hellos are accepted."""
+        assert link.peer is not None
+        hello = link.peer
+        links = self._ready.setdefault(hello.node_id, [])
+        if link.dialled is None:
+            # The same node again: its older connection is half open, or about to be closed.
+            for old in [each for each in links if each.dialled is None]:
+                links.remove(old)
+                old.close()
+            links.append(link)
+        else:
+            links.insert(0, link)
+            dialler = self._diallers.get(link.dialled)
+            if dialler is not None:
+                dialler.succeeded()
+        self._said = {said for said in self._said if said[0] not in (link.where, hello.address)}
+        self.on_hello(hello)
+        if len(links) == 1:
+            self.log.info(
+                "node {node} at {address} is connected", node=hello.node_id, address=hello.address
+            )
+            self.on_up(hello.node_id)
+
+    def closed(self, link: PeerLink) -> None:
+        """A connection is gone."""
+        self._links.discard(link)
+        hello = link.peer
+        if hello is not None:
+            links = self._ready.get(hello.node_id, [])
+            if link in links:
+                links.remove(link)
+                if not links:
+                    del self._ready[hello.node_id]
+                    if self._running:
+                        self.log.warn(
+                            "node {node} at {address} is disconnected",
+                            node=hello.node_id,
+                            address=hello.address,
+                        )
+                    self.on_down(hello.node_id)
+        if link.dialled is not None and link.dialled in self._diallers:
+            self._diallers[link.dialled].again()
+        self._perhaps_closed()
+
+    def refused(self, link: PeerLink, refusal: HelloRefused, hello: Hello | None) -> None:
+        """One side does not want the other; said once, not at every attempt."""
+        if refusal.code == "self":
+            if link.dialled is not None:
+                self._self.add(link.dialled)
+                self._redial()
+            return
+        where = link.where if hello is None else hello.address
+        by = "there" if hello is None else "here"
+        self._say_once(
+            where,
+            f"{by}:{refusal.code}",
+            "connection with {where} refused {by}: {reason}",
+            by=by,
+            reason=refusal.reason,
+        )
+
+    def unreachable(self, address: str, failure: Failure) -> None:
+        """An address does not answer; said once until it does."""
+        self._say_once(
+            address,
+            "unreachable",
+            "{where} cannot be reached, trying on: {reason}",
+            reason=failure.getErrorMessage(),
+        )
+
+    def _say_once(self, where: str, what: str, text: str, **fields: object) -> None:
+        if (where, what) not in self._said and len(self._said) < 1000:
+            self._said.add((where, what))
+            self.log.warn(text, where=where, **fields)
+
+    def _sweep(self) -> None:
+        now = self.clock.seconds()
+        for link in list(self._links):
+            link.check(now)
+        self._sweeping = self.clock.callLater(SWEEP_SECONDS, self._sweep)
+
+    def _perhaps_closed(self) -> None:
+        if self._closing is not None and not self._links:
+            closing, self._closing = self._closing, None
+            closing.callback(None)

@@ -1,0 +1,296 @@
+"""The composition root: the only place that builds the objects and names the reactor."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+import uring
+from uring import logs
+from uring.api.limits import Limits
+from uring.api.site import make_site
+from uring.errors import UringError
+from uring.feed import Feed
+from uring.machines.commands import SetSize
+from uring.machines.table import Machines
+from uring.members import Member, encode_member
+from uring.node import Node, NodeSettings
+from uring.options import Options, Settings
+from uring.peers.address import advertised, client_endpoint, server_endpoint
+from uring.peers.door import PeerOrHttpFactory
+from uring.peers.mesh import Mesh
+from uring.raft.core import RawNode
+from uring.raft.membership import encode_conf_change
+from uring.raft.settings import Settings as RaftSettings
+from uring.raft.types import (
+    ConfChange,
+    ConfChangeKind,
+    ConfChangeSingle,
+    EntryKind,
+    HardState,
+)
+from uring.store.directory import DataDirectory, DirectoryError, open_directory
+from uring.store.disk import DiskThread
+from uring.timers import use_monotonic_time
+from uring.wire.codec import seal
+from uring.wire.hello import VERSION, Hello
+
+__all__ = ["Options", "makeService"]
+
+STOP_SECONDS = 3.0
+"""SIGTERM to exit, at the most; what hangs then is left to the next start's recovery."""
+HAND_OVER_SECONDS = 1.0
+TICK_SECONDS_MAX = 0.05
+"""A finer tick than the heartbeat spreads the candidates' time-outs: fewer split votes."""
+
+
+def makeService(options: Options) -> IService:
+    """Return the node as a Twisted service.  Called by ``twist`` and ``twistd``."""
+    from twisted.internet import reactor
+
+    logs.install(json=options.settings.json_logs)
+    use_monotonic_time(reactor)
+    return NodeService(settings=options.settings, reactor=reactor)
+
+
+def raft_settings(settings: Settings, applied: int) -> RaftSettings:
+    """Translate milliseconds into the core's ticks."""
+    tick = tick_seconds(settings)
+    return RaftSettings(
+        node_id=settings.node_id,
+        election_ticks=max(3, round(settings.election_ms / 1000 / tick)),
+        heartbeat_ticks=max(1, round(settings.heartbeat_ms / 1000 / tick)),
+        async_storage_writes=True,
+        disable_proposal_forwarding=True,
+        step_down_on_removal=True,
+        applied=applied,
+    )
+
+
+def tick_seconds(settings: Settings) -> float:
+    """Return the length of one tick: a whole part of the heartbeat interval, in seconds."""
+    heartbeat = settings.heartbeat_ms / 1000
+    return heartbeat / max(1, round(heartbeat / TICK_SECONDS_MAX))
+
+
+@implementer(IService)
+@define(slots=False, eq=False)
+class NodeService(Service):
+    """Opens the data, builds the node, listens; and takes it all down again in order."""
+
+    settings: Settings
+    reactor: Any
+    node: Node | None = field(default=None, init=False)
+    directory: DataDirectory | None = field(default=None, init=False)
+    ports: list[IListeningPort] = field(factory=list, init=False)
+    log: Logger = field(factory=lambda: Logger(namespace="uring"), init=False)
+    _address: str = field(default="", init=False)
+
+    # -- up --------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Start, or end the process with one line that says what to do."""
+        super().startService()
+        try:
+            self._address = advertised(self.settings.advertise or self.settings.endpoint)
+            self.directory = open_directory(self.settings.data_dir, self.settings.node_id)
+            self._bootstrap(self.directory)
+        except (DirectoryError, ValueError) as problem:
+            raise SystemExit(f"uring: {problem}") from None
+        self._build(self.directory)
+        self.reactor.callWhenRunning(self._take_signals)
+
+    def _bootstrap(self, directory: DataDirectory) -> None:
+        """Found a cluster of one, unless the directory belongs to a cluster already.
+
+        The founder is added by the first entry of the log, so that whoever gets the log from its
+        beginning learns of it in the same way as of everybody else.
+        """
+        if not self.settings.bootstrap or directory.identity.cluster_id:
+            return
+        if directory.log.last_index() > 0:
+            raise DirectoryError(
+                f"{self.settings.data_dir} holds a log of an unknown cluster; "
+                "start without --bootstrap"
+            )
+        founder = Member(self._address, directory.identity.instance_id)
+        change = ConfChange(
+            changes=(ConfChangeSingle(ConfChangeKind.ADD_NODE, self.settings.node_id),),
+            context=encode_member(self.settings.node_id, founder),
+        )
+        entry = seal(1, 1, EntryKind.CONF_CHANGE_V2, encode_conf_change(change))
+        batch = directory.log.prepare(HardState(term=1, commit=1), [entry])
+        batch.write()
+        batch.done()
+        # Last: a crash before this line leaves a directory that can be bootstrapped again.
+        directory.set_cluster_id(os.urandom(16))
+
+    def _build(self, directory: DataDirectory) -> None:
+        settings, reactor = self.settings, self.reactor
+        chance = random.Random(os.urandom(16))
+        identity = directory.identity
+        raft = RawNode(
+            raft_settings(settings, directory.state.applied_index),
+            directory.log,
+            chance,
+            seal=seal,
+        )
+        mesh = Mesh(
+            clock=reactor,
+            me=self._hello,
+            check=lambda hello: self._node.administration.check(hello),
+            connect=lambda address: client_endpoint(reactor, address),
+            random=chance,
+        )
+        self.disk = DiskThread(reactor, "uring-log")
+        self.background = DiskThread(reactor, "uring-background")
+        node = self.node = Node(
+            settings=NodeSettings(
+                node_id=settings.node_id,
+                address=self._address,
+                version=uring.__version__,
+                tick=tick_seconds(settings),
+                election=settings.election_ms / 1000,
+                request_timeout=settings.request_timeout_ms / 1000,
+                log_entries_max=settings.snapshot_entries,
+                log_bytes_max=settings.snapshot_bytes,
+                trailing_entries=settings.trailing_entries,
+            ),
+            clock=reactor,
+            raft=raft,
+            directory=directory,
+            disk=self.disk,
+            background=self.background,
+            mesh=mesh,
+            machines=Machines(),
+            feed=Feed(),
+            fail_stop=self.fail_stop,
+        )
+        mesh.on_messages = node.receive
+        mesh.on_hello = node.administration.greeted
+        mesh.on_up = node.peer_up
+        mesh.on_down = node.peer_down
+        self.site = make_site(
+            gateway=node,
+            limits=Limits(),
+            allowed_hosts=self._hosts(),
+            reactor=reactor,
+            version=uring.__version__,
+        )
+        self._listen(settings.endpoint, PeerOrHttpFactory(mesh.factory, self.site, reactor))
+        if settings.http is not None:
+            self._listen(settings.http, self.site)
+        for address in settings.peers:
+            mesh.add_seed(address)
+        mesh.start()
+        node.start()
+        if settings.ring_size is not None:
+            self._size_ring(settings.ring_size)
+        self.log.info(
+            "node {id} of cluster {cluster} serves at {address}",
+            id=settings.node_id,
+            cluster=identity.cluster_id.hex() or "(none yet)",
+            address=self._address,
+        )
+
+    @property
+    def _node(self) -> Node:
+        assert self.node is not None
+        return self.node
+
+    def _hello(self) -> Hello:
+        assert self.directory is not None
+        identity = self.directory.identity
+        return Hello(
+            version=VERSION,
+            cluster_id=identity.cluster_id,
+            node_id=identity.node_id,
+            instance_id=identity.instance_id,
+            address=self._address,
+            applied=self.directory.state.applied_index,
+        )
+
+    def _hosts(self) -> frozenset[str]:
+        """Return the host names under which clients may speak to this node."""
+        return frozenset({self._address.rpartition(":")[0].strip("[]").lower()})
+
+    def _listen(self, endpoint: str, factory: Any) -> None:
+        """Listen, or end the process: a node that nobody can reach must not live on."""
+        listening = server_endpoint(self.reactor, endpoint).listen(factory)
+        failures: list[Failure] = []
+        listening.addCallbacks(self.ports.append, failures.append)
+        if failures:
+            raise SystemExit(
+                f"uring: cannot listen on {endpoint}: {failures[0].getErrorMessage()}; "
+                "choose another --endpoint or stop what uses it"
+            )
+
+    def _size_ring(self, size: int) -> None:
+        """Give the ring its size once there is a leader; that it has one already is no error."""
+
+        def done(result: object) -> None:
+            if isinstance(result, UringError):
+                self.reactor.callLater(0.1, self._size_ring, size)
+
+        if self.running:
+            self._node.submit(SetSize(size), done)
+
+    # -- down ------------------------------------------------------------------------------------
+
+    def _take_signals(self) -> None:
+        """Exit with 0 on SIGTERM: the reactor's own handler would die of the signal again."""
+
+        def stop(*args: object) -> None:
+            self.reactor.callFromThread(self._stop_reactor)
+
+        signal.signal(signal.SIGTERM, stop)
+
+    def _stop_reactor(self) -> None:
+        if self.reactor.running:
+            self.reactor.stop()
+
+    def fail_stop(self, reason: str) -> None:
+        """End the process with a non-zero code; a half-dead node is worse than none."""
+        self.log.critical("uring stops: {reason}", reason=reason)
+        self.reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        _exit_after(STOP_SECONDS, 1)
+        self._stop_reactor()
+
+    async def _take_down(self) -> None:
+        node, directory = self.node, self.directory
+        if node is None or directory is None:
+            return
+        handing_over = node.hand_over()
+        handing_over.addTimeout(HAND_OVER_SECONDS, self.reactor).addErrback(lambda failure: None)
+        await handing_over
+        node.stop()
+        for port in self.ports:
+            port.stopListening()
+        await DeferredList([node.mesh.stop(), self.background.stop(), self.disk.stop()])
+        if not directory.failed:
+            directory.state.sync()
+        directory.close()
+
+    def stopService(self) -> Deferred[None]:
+        """Hand over, answer what waits, sync, close; within :data:`STOP_SECONDS` in any case."""
+        super().stopService()
+        _exit_after(STOP_SECONDS, 1)
+        return Deferred.fromCoroutine(self._take_down())
+
+
+def _exit_after(seconds: float, code: int) -> None:
+    """End the process in ``seconds`` whatever hangs: a thread that nobody waits for sees to it."""
+    timer = threading.Timer(seconds, os._exit, [code])
+    timer.daemon = True
+    timer.start()

@@ -1,0 +1,272 @@
+"""Snapshots on their way: streamed in bounded chunks, resumed, checked before they are installed.
+
+The state is its own snapshot: a reader over a LevelDB snapshot, opened when the core decides that
+a follower needs one, holds what was applied then while writing goes on.  One chunk is in flight to
+each follower; its acknowledgement asks for the next, so a slow follower costs one chunk of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from uring.raft.messages import InstallSnapshot
+from uring.raft.types import HardState, SnapshotMeta
+from uring.wire.codec import decode_messages, encode_messages
+from uring.wire.envelopes import SnapshotAck, SnapshotChunk
+
+if TYPE_CHECKING:
+    from uring.node import Node
+
+CHUNK_BYTES = 256 * 1024
+PATIENCE_SECONDS = 30.0
+"""A transfer without any progress for so long is given up; the core then begins another."""
+
+
+@define
+class Outgoing:
+    """One snapshot on its way to one follower."""
+
+    message: InstallSnapshot
+    reader: Any
+    chunk: SnapshotChunk | None = None
+    reading: bool = False
+    heard: float = 0.0
+    """When the follower last asked for something."""
+    sent: float = 0.0
+
+
+@define
+class Incoming:
+    """One snapshot that arrives."""
+
+    message: InstallSnapshot
+    writer: Any
+    position: int = 0
+    busy: bool = False
+    heard: float = 0.0
+
+
+@define
+class Transfers:
+    """All snapshots that this node sends, and the one that it receives."""
+
+    node: Node
+    log: Logger = field(factory=lambda: Logger(namespace="uring.snapshots"), init=False)
+    _outgoing: dict[int, Outgoing] = field(factory=dict, init=False)
+    _incoming: Incoming | None = field(default=None, init=False)
+    _complete: Incoming | None = field(default=None, init=False)
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    def send(self, message: InstallSnapshot) -> None:
+        """Begin to stream what the core wants ``message.to`` to have."""
+        now = self.node.clock.seconds()
+        self._drop(message.to)
+        reader = self.node.directory.state.snapshot_reader()
+        outgoing = Outgoing(message, reader, heard=now)
+        self._outgoing[message.to] = outgoing
+        self.log.info(
+            "sending a snapshot up to index {index} to node {to}",
+            index=message.snapshot.meta.index,
+            to=message.to,
+        )
+        self._read(outgoing, 0)
+
+    def _read(self, outgoing: Outgoing, position: int) -> None:
+        """Read the chunk at ``position`` in the background, then send it."""
+        if outgoing.reading:
+            return
+        outgoing.reading = True
+
+        def done(result: Any) -> None:
+            outgoing.reading = False
+            if self._outgoing.get(outgoing.message.to) is not outgoing:
+                return
+            if isinstance(result, Failure):
+                self.log.failure("a snapshot could not be read", failure=result)
+                self._give_up(outgoing)
+                return
+            outgoing.chunk = self._chunk(outgoing.message, position, *result)
+            self._send_chunk(outgoing)
+
+        def read() -> Any:
+            return outgoing.reader.read(position, CHUNK_BYTES)
+
+        self.node.background.submit(read, done)
+
+    def _chunk(
+        self, message: InstallSnapshot, position: int, data: bytes, last: bool, digest: bytes
+    ) -> SnapshotChunk:
+        return SnapshotChunk(
+            to=message.to,
+            from_=self.node.id,
+            term=message.term,
+            index=message.snapshot.meta.index,
+            position=position,
+            data=data,
+            last=last,
+            digest=digest,
+            header=encode_messages([message]) if position == 0 or last else b"",
+        )
+
+    def _send_chunk(self, outgoing: Outgoing) -> None:
+        assert outgoing.chunk is not None
+        outgoing.sent = self.node.clock.seconds()
+        self.node.mesh.send(outgoing.message.to, [outgoing.chunk])
+
+    def acknowledged(self, ack: SnapshotAck) -> None:
+        """Send the chunk that the follower asks for, again if need be."""
+        outgoing = self._outgoing.get(ack.from_)
+        if outgoing is None or ack.index != outgoing.message.snapshot.meta.index:
+            return
+        outgoing.heard = self.node.clock.seconds()
+        if ack.status == "refused":
+            self.log.warn(
+                "node {node} refused a snapshot: {detail}", node=ack.from_, detail=ack.detail
+            )
+            self._give_up(outgoing)
+        elif ack.status == "done":
+            self._drop(ack.from_)
+        elif outgoing.chunk is not None and ack.position == outgoing.chunk.position:
+            self._send_chunk(outgoing)
+        else:
+            self._read(outgoing, ack.position)
+
+    def _give_up(self, outgoing: Outgoing) -> None:
+        self._drop(outgoing.message.to)
+        self.node.raft.report_snapshot(outgoing.message.to, False)
+        self.node.wake()
+
+    def _drop(self, to: int) -> None:
+        outgoing = self._outgoing.pop(to, None)
+        if outgoing is not None:
+            # Behind a read that may be under way in the same thread.
+            self.node.background.submit(outgoing.reader.close, lambda result: None)
+
+    def peer_down(self, peer: int) -> None:
+        """Nothing to do: the transfer goes on where it stood once the peer is back."""
+
+    def sweep(self, now: float) -> None:
+        """Repeat what was lost; give up what has stood still for too long."""
+        election = self.node.settings.election
+        for outgoing in list(self._outgoing.values()):
+            if now - outgoing.heard > PATIENCE_SECONDS or not self.node.raft.is_leader:
+                self._give_up(outgoing)
+            elif outgoing.chunk and not outgoing.reading and now - outgoing.sent > 2 * election:
+                self._send_chunk(outgoing)
+        incoming = self._incoming
+        if incoming and not incoming.busy and now - incoming.heard > 2 * PATIENCE_SECONDS:
+            self._abandon()
+
+    # -- receiving -------------------------------------------------------------------------------
+
+    def chunk(self, chunk: SnapshotChunk) -> None:
+        """Take the next piece; answer what is wanted after it."""
+        now = self.node.clock.seconds()
+        if self._complete is not None or chunk.term < self.node.raft.term:
+            return
+        incoming = self._incoming
+        if incoming is None or incoming.message.snapshot.meta.index != chunk.index:
+            if chunk.position != 0:
+                self._ack(chunk, 0)  # begin at the beginning: this node was restarted
+                return
+            if incoming is not None and incoming.busy:
+                return
+            self._abandon()
+            message = decode_messages(chunk.header)[0]
+            if not isinstance(message, InstallSnapshot):
+                return
+            if message.snapshot.meta.index <= self.node.raft.commit:
+                # Nothing to install; the core's answer says how far this node is.
+                self.node.raft.step(message)
+                self._ack(chunk, 0, status="done")
+                return
+            writer = self.node.directory.snapshot_writer()
+            incoming = self._incoming = Incoming(message, writer)
+        incoming.heard = now
+        if incoming.busy:
+            return
+        if chunk.position != incoming.position:
+            self._ack(chunk, incoming.position)
+            return
+        self._write(incoming, chunk)
+
+    def _write(self, incoming: Incoming, chunk: SnapshotChunk) -> None:
+        incoming.busy = True
+
+        def write() -> None:
+            incoming.writer.write(chunk.data)
+            if chunk.last:
+                incoming.writer.finish(chunk.digest)
+
+        def done(result: object) -> None:
+            incoming.busy = False
+            if self._incoming is not incoming:
+                return
+            if isinstance(result, Failure):
+                self.log.failure("a snapshot could not be received", failure=result)
+                self._abandon()
+                self._ack(chunk, 0, status="refused", detail=result.getErrorMessage())
+                return
+            incoming.position += len(chunk.data)
+            if not chunk.last:
+                self._ack(chunk, incoming.position)
+                return
+            self._ack(chunk, incoming.position, status="done")
+            self._incoming, self._complete = None, incoming
+            message = decode_messages(chunk.header)[0]
+            assert isinstance(message, InstallSnapshot)
+            self.node.raft.step(message)
+            if not self.node.raft.installing_snapshot:
+                self._forget()
+            self.node.wake()
+
+        self.node.background.submit(write, done)
+
+    def _ack(
+        self, chunk: SnapshotChunk, position: int, status: str = "next", detail: str = ""
+    ) -> None:
+        ack = SnapshotAck(
+            to=chunk.from_,
+            from_=self.node.id,
+            index=chunk.index,
+            position=position,
+            status=status,
+            detail=detail,
+        )
+        self.node.mesh.send(chunk.from_, [ack])
+
+    def _abandon(self) -> None:
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            self.node.background.submit(incoming.writer.abandon, lambda result: None)
+
+    def _forget(self) -> None:
+        """The core had no use for what arrived: it has caught up by the log meanwhile."""
+        complete, self._complete = self._complete, None
+        if complete is not None:
+            self.node.background.submit(complete.writer.abandon, lambda result: None)
+
+    # -- installing ------------------------------------------------------------------------------
+
+    def installer(self, meta: SnapshotMeta, hard_state: HardState | None) -> Callable[[], None]:
+        """Return the job for the disk thread that puts the received state into place."""
+        complete = self._complete
+        if complete is None or complete.message.snapshot.meta.index != meta.index:
+            raise RuntimeError(f"no snapshot up to index {meta.index} has been received")
+        directory, writer = self.node.directory, complete.writer
+
+        def install() -> None:
+            directory.install(writer, meta, hard_state)
+
+        return install
+
+    def installed(self, meta: SnapshotMeta) -> None:
+        """Take up the new state's members; forget what was waiting for the old one."""
+        self._complete = None
+        self.node.snapshot_installed()

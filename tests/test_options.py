@@ -1,0 +1,124 @@
+"""The command line: what is taken, what is refused, and what the refusal says to write."""
+
+from __future__ import annotations
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from uring.options import Options, Settings
+
+
+def parse(*words: str) -> Settings:
+    options = Options()
+    options.parseOptions(list(words))
+    return options.settings
+
+
+class DefaultTests(SynchronousTestCase):
+    """What a node is told when nothing is said."""
+
+    def test_defaults(self) -> None:
+        """Without words the node listens on 127.0.0.1:8080 as node 1, with JSON logs."""
+        settings = parse()
+        self.assertEqual(settings.endpoint, "127.0.0.1:8080")
+        self.assertEqual(settings.node_id, 1)
+        self.assertEqual(settings.peers, ())
+        self.assertFalse(settings.bootstrap)
+        self.assertTrue(settings.json_logs)
+        self.assertEqual((settings.heartbeat_ms, settings.election_ms), (100, 1000))
+        self.assertEqual(settings.request_timeout_ms, 5000)
+
+    def test_data_directory_follows_the_id(self) -> None:
+        """The default data directory is named after the id."""
+        self.assertEqual(parse("-i7").data_dir, "./raft-leveldb-7")
+        self.assertEqual(parse("-i7", "-d", "elsewhere").data_dir, "elsewhere")
+
+
+class SeedTests(SynchronousTestCase):
+    """The command lines of the seed's README."""
+
+    def test_first_node(self) -> None:
+        """The line that founds a cluster is taken with its peers in order."""
+        settings = parse(
+            *("-e", "127.0.0.1:8081", "-p", "127.0.0.1:8082", "-p", "127.0.0.1:8083", "-i1", "-b")
+        )
+        self.assertEqual(settings.endpoint, "127.0.0.1:8081")
+        self.assertEqual(settings.peers, ("127.0.0.1:8082", "127.0.0.1:8083"))
+        self.assertTrue(settings.bootstrap)
+
+    def test_restart_with_one_peer(self) -> None:
+        """The line of a restart is taken, with its one peer and without -b."""
+        settings = parse("-e", "127.0.0.1:8081", "-i", "1", "-p", "127.0.0.1:8082")
+        self.assertEqual(settings.peers, ("127.0.0.1:8082",))
+        self.assertFalse(settings.bootstrap)
+
+    def test_later_options(self) -> None:
+        """The options added later are taken, in their short forms too."""
+        settings = parse("-b", "-r", "64", "--http", "127.0.0.1:9081", "-n")
+        self.assertEqual(settings.ring_size, 64)
+        self.assertEqual(settings.http, "127.0.0.1:9081")
+        self.assertFalse(settings.json_logs)
+
+
+class AddressTests(SynchronousTestCase):
+    """Addresses: host:port or endpoint strings."""
+
+    def test_accepted(self) -> None:
+        """Host and port, IPv6 in brackets, and endpoint strings are taken."""
+        for address in ("localhost:1", "[::1]:8080", "tcp:8080:interface=127.0.0.1", "unix:/x"):
+            self.assertEqual(parse("-e", address).endpoint, address)
+
+    def test_refused(self) -> None:
+        """What is no address is refused with an example of one."""
+        for address in ("", "8080", "host", "host:", ":8080", "host:65536", "a b:1", "::1:8080"):
+            for option in ("-e", "-p", "--http"):
+                error = self.assertRaises(UsageError, parse, option, address)
+                self.assertIn("write 127.0.0.1:", str(error))
+
+    def test_same_peer_twice(self) -> None:
+        """A peer named twice is one peer."""
+        self.assertEqual(parse("-p", "a:1", "-p", "a:1").peers, ("a:1",))
+
+    def test_advertise(self) -> None:
+        """Only what others can dial may be advertised."""
+        self.assertEqual(parse("--advertise", "192.0.2.7:8080").advertise, "192.0.2.7:8080")
+        for address in ("0.0.0.0:8080", "[::]:8080", "host:0", "tcp:8080", "x"):
+            error = self.assertRaises(UsageError, parse, "--advertise", address)
+            self.assertIn("write HOST:PORT", str(error))
+
+
+class NumberTests(SynchronousTestCase):
+    """Numbers and how they go together."""
+
+    def test_ids(self) -> None:
+        """An id is a whole number from 1 to 2**63 - 1."""
+        self.assertEqual(parse("-i", str(2**63 - 1)).node_id, 2**63 - 1)
+        for text in ("0", "-1", "x", "1.0", str(2**63), "\u0661", ""):
+            error = self.assertRaises(UsageError, parse, "-i", text)
+            self.assertIn("--id=N with N from 1", str(error))
+
+    def test_election_and_heartbeat(self) -> None:
+        """An election time-out below three heartbeats is refused, and the least one is named."""
+        self.assertEqual(parse("--heartbeat-ms", "50", "--election-ms", "150").election_ms, 150)
+        error = self.assertRaises(UsageError, parse, "--heartbeat-ms", "50", "--election-ms", "149")
+        self.assertIn("--election-ms=150", str(error))
+
+    def test_ring_size(self) -> None:
+        """A ring size goes with -b, from 1 to 2**24."""
+        self.assertEqual(parse("-b", "-r", str(2**24)).ring_size, 2**24)
+        for text in ("0", str(2**24 + 1), "-1"):
+            self.assertRaises(UsageError, parse, "-b", "-r", text)
+        error = self.assertRaises(UsageError, parse, "-r", "64")
+        self.assertIn("--bootstrap", str(error))
+
+    def test_trailing_entries(self) -> None:
+        """Fewer entries are kept than make a snapshot."""
+        error = self.assertRaises(
+            UsageError, parse, "--snapshot-entries", "10", "--trailing-entries", "11"
+        )
+        self.assertIn("--trailing-entries=11", str(error))
+
+    def test_stray_word(self) -> None:
+        """A word that belongs to no option is refused."""
+        error = self.assertRaises(UsageError, parse, "127.0.0.1:8082")
+        self.assertIn("-p HOST:PORT", str(error))
