@@ -24,7 +24,7 @@ from uring.errors import (
     Unavailable,
     UringError,
 )
-from uring.raft.core import ProposalDropped
+from uring.raft.local import ProposalDropped
 from uring.raft.types import ConfChange, ConfChangeKind, ConfChangeSingle, Role
 from uring.wire.envelopes import AdminReply, AdminRequest, Announce
 from uring.wire.hello import Hello, HelloRefused
@@ -49,17 +49,18 @@ class Member(Struct, frozen=True, array_like=True):
     address: str
     instance: bytes = b""
 
-    def encode(self) -> bytes:
-        return msgspec.msgpack.encode(self)
+    def line(self) -> str:
+        """Return the text that the state keeps."""
+        return f"{self.address} {self.instance.hex()}"
 
 
-_MEMBER = msgspec.msgpack.Decoder(Member)
 _CONTEXT = msgspec.msgpack.Decoder(tuple[int, Member])
 
 
-def load_member(data: bytes) -> Member:
-    """Return the member that :meth:`Member.encode` wrote."""
-    return _MEMBER.decode(data)
+def load_member(line: str) -> Member:
+    """Return the member that :meth:`Member.line` wrote."""
+    address, _, instance = line.partition(" ")
+    return Member(address, bytes.fromhex(instance))
 
 
 def encode_member(node_id: int, member: Member) -> bytes:
@@ -93,6 +94,8 @@ class Administration:
 
     node: Node
     known: dict[int, Member] = field(factory=dict, init=False)
+    clusters: dict[int, bytes] = field(factory=dict, init=False)
+    """By node: the cluster that it said it belongs to."""
     log: Logger = field(factory=lambda: Logger(namespace="uring.members"), init=False)
     _goals: dict[tuple[str, int], Goal] = field(factory=dict, init=False)
     _heard_of: dict[int, Member] = field(factory=dict, init=False)
@@ -104,7 +107,9 @@ class Administration:
     def reload(self) -> None:
         """Take the members from the state, at the start and after a snapshot."""
         state = self.node.directory.state
-        self.known = {node_id: load_member(data) for node_id, data in state.members.items()}
+        self.known = {
+            node_id: load_member(line) for node_id, line in state.member_addresses.items()
+        }
 
     # -- what is asked ---------------------------------------------------------------------------
 
@@ -198,6 +203,7 @@ class Administration:
 
     def greeted(self, hello: Hello) -> None:
         """Note who said hello; the leader must know of newcomers to be able to add them."""
+        self.clusters[hello.node_id] = hello.cluster_id
         newcomer = Member(hello.address, hello.instance_id)
         if self._heard_of.get(hello.node_id) != newcomer:
             self._heard_of[hello.node_id] = newcomer

@@ -23,10 +23,12 @@ from uring.machines.commands import Change, Command, Query
 from uring.machines.table import Applied, Machines
 from uring.members import Administration, Member, decode_member
 from uring.proposals import Proposals
-from uring.raft.core import ProposalDropped, RawNode, StorageAppend, StorageApply
+from uring.raft.core import RawNode
+from uring.raft.local import ProposalDropped
 from uring.raft.membership import decode_conf_change
 from uring.raft.messages import InstallSnapshot, Message
-from uring.raft.types import Entry, EntryKind, Role, SnapshotMeta
+from uring.raft.ready import StorageAppend, StorageApply
+from uring.raft.types import Entry, EntryKind, Role
 from uring.reads import LinearizableReads
 from uring.transfers import Transfers
 from uring.wire.envelopes import (
@@ -207,21 +209,23 @@ class Node:
         self.wake()
 
     def _receive(self, from_: int, messages: Sequence[PeerMessage]) -> None:
+        if not self.directory.identity.cluster_id and not self._join_cluster(from_):
+            return
         for message in messages:
-            if message.from_ != from_ or message.to != self.id:
-                self.log.warn(
-                    "message dropped: {kind} claims {claimed} -> {to} on the connection of {peer}",
-                    kind=type(message).__name__,
-                    claimed=message.from_,
-                    to=message.to,
-                    peer=from_,
-                )
-                continue
             handler = self._HANDLERS.get(type(message))
             if handler is None:
                 self.raft.step(message)
             else:
                 handler(self, message)
+
+    def _join_cluster(self, peer: int) -> bool:
+        """Belong to the cluster of the first member that treats this node as one, for good."""
+        cluster = self.administration.clusters.get(peer, b"")
+        if not cluster:
+            return False
+        self.directory.set_cluster_id(cluster)
+        self.log.info("joined cluster {cluster}", cluster=cluster.hex())
+        return True
 
     def _forwarded(self, message: Forward) -> None:
         """A peer believes that this node leads: propose its batch, or say who does."""
@@ -380,7 +384,8 @@ class Node:
             else:
                 frames.setdefault(message.to, []).append(message)
         for to, batch in frames.items():
-            self.mesh.send(to, batch)
+            if not self.mesh.send(to, batch):
+                self.raft.report_unreachable(to)
 
     def _deliver(self, responses: Iterable[Any]) -> None:
         """Send what had to wait for the disk; what the core told itself is stepped back."""
@@ -391,11 +396,6 @@ class Node:
             else:
                 outgoing.append(message)
         self._send(outgoing)
-
-    def snapshot_installed(self) -> None:
-        """Take up what came with a new state: its members."""
-        self.administration.reload()
-        self.mesh.set_members(self.addresses())
 
     # -- the disk --------------------------------------------------------------------------------
 
@@ -423,14 +423,13 @@ class Node:
         batch = self.directory.log.prepare(hard_state, entries)
         self._writing = True
 
-        def done(result: object) -> None:
+        def done() -> None:
             self._writing = False
-            if self._survived(result, "the log could not be written"):
-                batch.done()
-                self._deliver(responses)
-                self.wake()
+            batch.done()
+            self._deliver(responses)
+            self.wake()
 
-        self.disk.submit(batch.write, lambda result: self._guarded(lambda: done(result)))
+        self._in_thread(self.disk, batch, "the log could not be written", done)
 
     def _survived(self, result: object, what: str) -> bool:
         """Return False, and stop for good, when the disk failed: it is never tried again."""
@@ -442,50 +441,83 @@ class Node:
         return False
 
     def _install(self, append: StorageAppend) -> None:
-        """Replace the state by the snapshot that has arrived, then begin the log after it."""
-        assert append.snapshot is not None
-        meta: SnapshotMeta = append.snapshot.meta
-        self._writing = self._installing = True
-        install = self.transfers.installer(meta, append.hard_state)
+        """Replace the state by the snapshot that has arrived, then begin the log after it.
 
-        def done(result: object) -> None:
-            self._writing = self._installing = False
-            if self._survived(result, "a snapshot could not be installed"):
-                self.transfers.installed(meta)
+        A crash in between is repaired when the directory is opened again.
+        """
+        assert append.snapshot is not None
+        meta = append.snapshot.meta
+        job = self.transfers.install(meta)
+        self._writing = self._installing = True
+
+        def state_replaced() -> None:
+            job.done()
+            batch = self.directory.log.prepare(append.hard_state, append.entries, meta)
+
+            def log_begun() -> None:
+                batch.done()
+                self._writing = self._installing = False
+                self.transfers.installed()
+                self.administration.reload()
+                self.mesh.set_members(self.addresses())
                 self.log.info("snapshot installed up to index {index}", index=meta.index)
                 self._deliver(append.responses)
                 self.wake()
 
-        self.disk.submit(install, lambda result: self._guarded(lambda: done(result)))
+            self._in_thread(self.disk, batch, "the log could not be written", log_begun)
+
+        self._in_thread(self.disk, job, "a snapshot could not be installed", state_replaced)
+
+    def _in_thread(self, thread: Any, job: Any, what: str, then: Callable[[], None]) -> None:
+        """Run ``job.write`` in ``thread``, then ``then`` here; what fails ends the node."""
+
+        def finished(result: object) -> None:
+            if self._survived(result, what):
+                then()
+
+        thread.submit(job.write, lambda result: self._guarded(lambda: finished(result)))
 
     def _compact(self) -> None:
-        """Drop old entries from the log, after the state that covers them has been synced."""
+        """Sync the state when much of it is not; drop old entries that it then covers."""
         settings, log, state = self.settings, self.directory.log, self.directory.state
         applied: int = state.applied_index
         kept = applied - log.first_index() + 1
-        if self._compacting or self._installing:
+        is_long = kept >= settings.log_entries_max + settings.trailing_entries or (
+            log.bytes_kept >= settings.log_bytes_max and kept > 1
+        )
+        if self._compacting or self._installing or not (is_long or state.wants_sync):
             return
-        if kept < settings.log_entries_max + settings.trailing_entries and (
-            log.bytes_kept < settings.log_bytes_max
-        ):
-            return
-        target = applied - min(settings.trailing_entries, kept // 2)
         self._compacting = True
+        target = applied - min(settings.trailing_entries, kept // 2) if is_long else 0
+        job = state.sync()
 
-        def synced(result: object) -> None:
-            if self._survived(result, "the state could not be synced"):
-                batch = log.prepare_compaction(target)
-                self.disk.submit(
-                    batch.write, lambda result: self._guarded(lambda: compacted(batch, result))
-                )
+        def synced() -> None:
+            job.done()
+            if target < log.first_index() or self._installing:
+                self._compacting = False
+                return
+            batch = log.compact(target, log.term(target))
 
-        def compacted(batch: Any, result: object) -> None:
-            self._compacting = False
-            if self._survived(result, "the log could not be compacted"):
+            def compacted() -> None:
                 batch.done()
-                self.log.debug("log compacted up to {index}", index=target)
+                self._collect_garbage()
 
-        self.disk.submit(state.sync, lambda result: self._guarded(lambda: synced(result)))
+            self._in_thread(self.disk, batch, "the log could not be compacted", compacted)
+
+        self._in_thread(self.background, job, "the state could not be synced", synced)
+
+    def _collect_garbage(self) -> None:
+        """Delete compacted entries, some at a time, between the writes of the log."""
+        batch = None if self._installing else self.directory.log.collect_garbage()
+        if batch is None:
+            self._compacting = False
+            return
+
+        def done() -> None:
+            batch.done()
+            self._collect_garbage()
+
+        self._in_thread(self.disk, batch, "the log could not be compacted", done)
 
     # -- applying --------------------------------------------------------------------------------
 
@@ -513,7 +545,7 @@ class Node:
         self._compact()
 
     def _apply_conf_change(self, entry: Entry, transaction: Any) -> list[Change]:
-        change = decode_conf_change(entry)
+        change = decode_conf_change(entry.data)
         conf_state = self.raft.apply_conf_change(change)
         transaction.set_conf_state(conf_state)
         members = dict(self.members_known())
@@ -522,7 +554,9 @@ class Node:
             members[node_id] = member
         ids = {*conf_state.voters, *conf_state.learners, *conf_state.voters_outgoing}
         kept = {node_id: member for node_id, member in members.items() if node_id in ids}
-        transaction.set_members({node_id: member.encode() for node_id, member in kept.items()})
+        transaction.set_member_addresses(
+            {node_id: member.line() for node_id, member in kept.items()}
+        )
         self.administration.members_changed(kept)
         self.mesh.set_members({node_id: member.address for node_id, member in kept.items()})
         self.log.info(

@@ -12,6 +12,7 @@ from attrs import define, field
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -40,8 +41,9 @@ from uring.raft.types import (
     EntryKind,
     HardState,
 )
-from uring.store.directory import DataDirectory, DirectoryError, open_directory
+from uring.store.directory import DataDirectory, open_directory
 from uring.store.disk import DiskThread
+from uring.store.failures import DirectoryError
 from uring.timers import use_monotonic_time
 from uring.wire.codec import seal
 from uring.wire.hello import VERSION, Hello
@@ -119,21 +121,17 @@ class NodeService(Service):
         """
         if not self.settings.bootstrap or directory.identity.cluster_id:
             return
-        if directory.log.last_index() > 0:
-            raise DirectoryError(
-                f"{self.settings.data_dir} holds a log of an unknown cluster; "
-                "start without --bootstrap"
-            )
         founder = Member(self._address, directory.identity.instance_id)
         change = ConfChange(
             changes=(ConfChangeSingle(ConfChangeKind.ADD_NODE, self.settings.node_id),),
             context=encode_member(self.settings.node_id, founder),
         )
         entry = seal(1, 1, EntryKind.CONF_CHANGE_V2, encode_conf_change(change))
-        batch = directory.log.prepare(HardState(term=1, commit=1), [entry])
-        batch.write()
-        batch.done()
-        # Last: a crash before this line leaves a directory that can be bootstrapped again.
+        # A log without a cluster is what a crash before the last line leaves.
+        if directory.log.last_index() == 0:
+            batch = directory.log.prepare(HardState(term=1, commit=1), [entry])
+            batch.write()
+            batch.done()
         directory.set_cluster_id(os.urandom(16))
 
     def _build(self, directory: DataDirectory) -> None:
@@ -153,8 +151,8 @@ class NodeService(Service):
             connect=lambda address: client_endpoint(reactor, address),
             random=chance,
         )
-        self.disk = DiskThread(reactor, "uring-log")
-        self.background = DiskThread(reactor, "uring-background")
+        self.disk = DiskThread(reactor, reactor.seconds, "uring-log")
+        self.background = DiskThread(reactor, reactor.seconds, "uring-background")
         node = self.node = Node(
             settings=NodeSettings(
                 node_id=settings.node_id,
@@ -277,9 +275,11 @@ class NodeService(Service):
         node.stop()
         for port in self.ports:
             port.stopListening()
+        self.site.close()
+        await deferLater(self.reactor, 0.01, lambda: None)  # the last replies leave
         await DeferredList([node.mesh.stop(), self.background.stop(), self.disk.stop()])
-        if not directory.failed:
-            directory.state.sync()
+        if directory.log.health.failure is None:
+            directory.state.sync().write()
         directory.close()
 
     def stopService(self) -> Deferred[None]:

@@ -7,7 +7,6 @@ each follower; its acknowledgement asks for the next, so a slow follower costs o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -15,7 +14,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from uring.raft.messages import InstallSnapshot
-from uring.raft.types import HardState, SnapshotMeta
+from uring.raft.types import SnapshotMeta
+from uring.store.snapshots import SnapshotSummary
+from uring.store.state import InstallJob
 from uring.wire.codec import decode_messages, encode_messages
 from uring.wire.envelopes import SnapshotAck, SnapshotChunk
 
@@ -46,7 +47,6 @@ class Incoming:
 
     message: InstallSnapshot
     writer: Any
-    position: int = 0
     busy: bool = False
     heard: float = 0.0
 
@@ -75,9 +75,9 @@ class Transfers:
             index=message.snapshot.meta.index,
             to=message.to,
         )
-        self._read(outgoing, 0)
+        self._read(outgoing, b"")
 
-    def _read(self, outgoing: Outgoing, position: int) -> None:
+    def _read(self, outgoing: Outgoing, position: bytes) -> None:
         """Read the chunk at ``position`` in the background, then send it."""
         if outgoing.reading:
             return
@@ -94,14 +94,20 @@ class Transfers:
             outgoing.chunk = self._chunk(outgoing.message, position, *result)
             self._send_chunk(outgoing)
 
-        def read() -> Any:
-            return outgoing.reader.read(position, CHUNK_BYTES)
+        def read() -> tuple[bytes, SnapshotSummary | None]:
+            data, following = outgoing.reader.read(position, CHUNK_BYTES)
+            return data, outgoing.reader.summary() if following is None else None
 
         self.node.background.submit(read, done)
 
     def _chunk(
-        self, message: InstallSnapshot, position: int, data: bytes, last: bool, digest: bytes
+        self,
+        message: InstallSnapshot,
+        position: bytes,
+        data: bytes,
+        summary: SnapshotSummary | None,
     ) -> SnapshotChunk:
+        with_header = not position or summary is not None
         return SnapshotChunk(
             to=message.to,
             from_=self.node.id,
@@ -109,9 +115,11 @@ class Transfers:
             index=message.snapshot.meta.index,
             position=position,
             data=data,
-            last=last,
-            digest=digest,
-            header=encode_messages([message]) if position == 0 or last else b"",
+            last=summary is not None,
+            header=encode_messages([message]) if with_header else b"",
+            count=summary.count if summary else 0,
+            length=summary.length if summary else 0,
+            digest=summary.digest if summary else b"",
         )
 
     def _send_chunk(self, outgoing: Outgoing) -> None:
@@ -172,8 +180,8 @@ class Transfers:
             return
         incoming = self._incoming
         if incoming is None or incoming.message.snapshot.meta.index != chunk.index:
-            if chunk.position != 0:
-                self._ack(chunk, 0)  # begin at the beginning: this node was restarted
+            if chunk.position:
+                self._ack(chunk, b"")  # begin at the beginning: this node was restarted
                 return
             if incoming is not None and incoming.busy:
                 return
@@ -184,15 +192,15 @@ class Transfers:
             if message.snapshot.meta.index <= self.node.raft.commit:
                 # Nothing to install; the core's answer says how far this node is.
                 self.node.raft.step(message)
-                self._ack(chunk, 0, status="done")
+                self._ack(chunk, b"", status="done")
                 return
-            writer = self.node.directory.snapshot_writer()
+            writer = self.node.directory.state.snapshot_writer()
             incoming = self._incoming = Incoming(message, writer)
         incoming.heard = now
         if incoming.busy:
             return
-        if chunk.position != incoming.position:
-            self._ack(chunk, incoming.position)
+        if chunk.position != incoming.writer.position:
+            self._ack(chunk, incoming.writer.position)
             return
         self._write(incoming, chunk)
 
@@ -202,7 +210,8 @@ class Transfers:
         def write() -> None:
             incoming.writer.write(chunk.data)
             if chunk.last:
-                incoming.writer.finish(chunk.digest)
+                summary = SnapshotSummary(chunk.count, chunk.length, chunk.digest)
+                incoming.writer.finish(summary, incoming.message.snapshot.meta)
 
         def done(result: object) -> None:
             incoming.busy = False
@@ -211,13 +220,12 @@ class Transfers:
             if isinstance(result, Failure):
                 self.log.failure("a snapshot could not be received", failure=result)
                 self._abandon()
-                self._ack(chunk, 0, status="refused", detail=result.getErrorMessage())
+                self._ack(chunk, b"", status="refused", detail=result.getErrorMessage())
                 return
-            incoming.position += len(chunk.data)
             if not chunk.last:
-                self._ack(chunk, incoming.position)
+                self._ack(chunk, incoming.writer.position)
                 return
-            self._ack(chunk, incoming.position, status="done")
+            self._ack(chunk, incoming.writer.position, status="done")
             self._incoming, self._complete = None, incoming
             message = decode_messages(chunk.header)[0]
             assert isinstance(message, InstallSnapshot)
@@ -229,7 +237,7 @@ class Transfers:
         self.node.background.submit(write, done)
 
     def _ack(
-        self, chunk: SnapshotChunk, position: int, status: str = "next", detail: str = ""
+        self, chunk: SnapshotChunk, position: bytes, status: str = "next", detail: str = ""
     ) -> None:
         ack = SnapshotAck(
             to=chunk.from_,
@@ -244,29 +252,23 @@ class Transfers:
     def _abandon(self) -> None:
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
-            self.node.background.submit(incoming.writer.abandon, lambda result: None)
+            self.node.background.submit(incoming.writer.abort, lambda result: None)
 
     def _forget(self) -> None:
         """The core had no use for what arrived: it has caught up by the log meanwhile."""
         complete, self._complete = self._complete, None
         if complete is not None:
-            self.node.background.submit(complete.writer.abandon, lambda result: None)
+            self.node.background.submit(complete.writer.abort, lambda result: None)
 
     # -- installing ------------------------------------------------------------------------------
 
-    def installer(self, meta: SnapshotMeta, hard_state: HardState | None) -> Callable[[], None]:
-        """Return the job for the disk thread that puts the received state into place."""
+    def install(self, meta: SnapshotMeta) -> InstallJob:
+        """Return the job that puts the received state into place."""
         complete = self._complete
         if complete is None or complete.message.snapshot.meta.index != meta.index:
             raise RuntimeError(f"no snapshot up to index {meta.index} has been received")
-        directory, writer = self.node.directory, complete.writer
+        return self.node.directory.state.install(complete.writer)
 
-        def install() -> None:
-            directory.install(writer, meta, hard_state)
-
-        return install
-
-    def installed(self, meta: SnapshotMeta) -> None:
-        """Take up the new state's members; forget what was waiting for the old one."""
+    def installed(self) -> None:
+        """The received state is the state."""
         self._complete = None
-        self.node.snapshot_installed()

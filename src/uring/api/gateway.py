@@ -39,8 +39,9 @@ class Gateway(Protocol):
         at once if it is one already.  Errbacks with a UringError (Conflict: address unknown).
         """
 
-    def remove_member(self, node_id: int) -> Deferred[None]:
-        """Remove a member; NotFound if it is none."""
+    def remove_member(self, node_id: int, force: bool = False) -> Deferred[None]:
+        """Remove a member; NotFound if it is none, Conflict if too few live voters were left
+        (``force`` does it even so)."""
 
     def transfer_leadership(self, node_id: int) -> Deferred[None]:
         """Make ``node_id`` the leader; fires once it is."""

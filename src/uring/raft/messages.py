@@ -62,6 +62,8 @@ class Vote(_Envelope):
 
 @frozen(kw_only=True)
 class VoteResponse(_Envelope):
+    """The answer to a Vote; ``term`` is the vote's, so that a candidate behind still hears it."""
+
     reject: bool = False
 
 
@@ -76,6 +78,8 @@ class PreVote(_Envelope):
 
 @frozen(kw_only=True)
 class PreVoteResponse(_Envelope):
+    """The answer to a PreVote: granted at the term asked for, refused at the voter's own."""
+
     reject: bool = False
 
 
@@ -89,11 +93,15 @@ class Heartbeat(_Envelope):
 
 @frozen(kw_only=True)
 class HeartbeatResponse(_Envelope):
+    """The follower is there; ``context`` is the heartbeat's."""
+
     context: bytes = b""
 
 
 @frozen(kw_only=True)
 class InstallSnapshot(_Envelope):
+    """A follower needs what is no longer in the leader's log (paper, figure 13)."""
+
     snapshot: Snapshot
 
 
@@ -106,6 +114,8 @@ class ReadIndex(_Envelope):
 
 @frozen(kw_only=True)
 class ReadIndexResponse(_Envelope):
+    """The read named ``context`` may be answered once ``index`` is applied."""
+
     index: int
     context: bytes
 

@@ -165,7 +165,8 @@ def _special_from_wire(value: Any) -> tuple[Entry, ...] | Snapshot:
     index, term, ids, auto_leave, data = value
     if len(ids) != 4:
         raise DecodeError("a membership has four lists of ids")
-    conf = ConfState(*(tuple(each) for each in ids), auto_leave=auto_leave)
+    voters, learners, outgoing, learners_next = (tuple(each) for each in ids)
+    conf = ConfState(voters, learners, outgoing, learners_next, auto_leave)
     return Snapshot(SnapshotMeta(index, term, conf), data)
 
 

@@ -64,25 +64,28 @@ class Announce(_Addressed):
 class SnapshotChunk(_Addressed):
     """One piece of a snapshot up to log ``index``, sent by the leader of ``term``.
 
-    ``position`` counts the bytes before it.  The first and the last piece carry the core's message
-    (``header``), the last one a ``digest`` of everything.
+    ``position`` names where it begins (empty: at the start).  ``header`` is the core's message, in
+    the first and the last piece; the last one also says what everything amounts to: ``count``
+    records, ``length`` bytes, their ``digest``.
     """
 
     term: int
     index: int
-    position: int
+    position: bytes
     data: bytes
     last: bool
-    digest: bytes
     header: bytes
+    count: int
+    length: int
+    digest: bytes
 
 
 @frozen(kw_only=True)
 class SnapshotAck(_Addressed):
-    """``status`` is "next" (send ``position``), "done", or "refused" (see ``detail``)."""
+    """``status`` is "next" (send what begins at ``position``), "done", or "refused"."""
 
     index: int
-    position: int
+    position: bytes
     status: str
     detail: str = ""
 

@@ -1,0 +1,121 @@
+"""JSON from strangers: strict, bounded, with errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, TypeVar
+
+import msgspec
+
+from uring.errors import BadRequest
+from uring.machines.limits import KEY_BYTES_MAX, NODE_NAME_BYTES_MAX, VALUE_BYTES_MAX
+
+T = TypeVar("T")
+
+_DIGITS_MAX = 20
+"""As many as 2**64 has."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise BadRequest("an object names a field twice; name each field once")
+    return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > _DIGITS_MAX:
+        raise BadRequest(f"a number has more than {_DIGITS_MAX} digits")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise BadRequest("a number is out of range")
+    return number
+
+
+def _constant(text: str) -> Any:
+    raise BadRequest(f"{text} is no JSON")
+
+
+def parse(data: bytes, depth_max: int) -> Any:
+    """Return the value of a JSON text.  Raises BadRequest, and nothing else."""
+    if not data.strip():
+        raise BadRequest("the body is empty; send a JSON object")
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_constant,
+        )
+    except UnicodeDecodeError:
+        raise BadRequest("the text is not UTF-8") from None
+    except RecursionError:
+        raise BadRequest(f"JSON may be nested {depth_max} levels deep") from None
+    except ValueError as problem:
+        raise BadRequest(f"no valid JSON: {problem}") from None
+    _check(value, depth_max)
+    return value
+
+
+def _check(value: Any, depth_max: int) -> None:
+    """Refuse what is nested too deeply, and text that UTF-8 cannot carry."""
+    level = [value]
+    for _ in range(depth_max):
+        deeper: list[Any] = []
+        for each in level:
+            if isinstance(each, str):
+                check_text(each)
+            elif isinstance(each, dict):
+                deeper.extend(each)
+                deeper.extend(each.values())
+            elif isinstance(each, list):
+                deeper.extend(each)
+        if not deeper:
+            return
+        level = deeper
+    raise BadRequest(f"JSON may be nested {depth_max} levels deep")
+
+
+def check_text(text: str) -> None:
+    """Refuse half a surrogate pair: it has no bytes in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadRequest("a text holds half a surrogate pair; send whole characters") from None
+
+
+def convert(value: Any, shape: type[T]) -> T:
+    """Return ``value`` as a ``shape``.  Raises BadRequest that names the field."""
+    if not isinstance(value, dict):
+        raise BadRequest("send a JSON object")
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as problem:
+        raise BadRequest(str(problem).replace("`", "")) from None
+
+
+def check_key(key: str) -> str:
+    """Return ``key`` if it may be one."""
+    if not 0 < len(key.encode()) <= KEY_BYTES_MAX:
+        raise BadRequest(f"a key must have 1 to {KEY_BYTES_MAX} bytes")
+    return key
+
+
+def check_value(value: str) -> str:
+    """Return ``value`` if it may be stored."""
+    if len(value) > VALUE_BYTES_MAX or len(value.encode()) > VALUE_BYTES_MAX:
+        raise BadRequest(f"a value must have at most {VALUE_BYTES_MAX} bytes")
+    return value
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if a node of the ring may have it."""
+    if not 0 < len(name.encode()) <= NODE_NAME_BYTES_MAX:
+        raise BadRequest(f"a node's name must have 1 to {NODE_NAME_BYTES_MAX} bytes")
+    return name

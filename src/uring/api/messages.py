@@ -1,0 +1,143 @@
+"""The grammar of the WebSocket: one object with one field, which names what is wanted.
+
+``{"Put": {"rid": 2, "key": "snot", "store": "badger"}}``: each protocol has a class with one optional
+field for each of its commands, so that one call decodes and checks a message.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+
+class _Args(Struct, forbid_unknown_fields=True, frozen=True):
+    pass
+
+
+class Rid(_Args, frozen=True):
+    rid: int
+
+
+class SelectArgs(_Args, frozen=True):
+    rid: int
+    protocol: str
+
+
+class AsArgs(_Args, frozen=True):
+    protocol: str
+    cmd: Raw
+
+
+class SubscribeArgs(_Args, frozen=True):
+    channel: str
+    rid: int | None = None
+
+
+class GetArgs(_Args, frozen=True):
+    rid: int
+    key: str
+    consistency: str = "linearizable"
+
+
+class PutArgs(_Args, frozen=True):
+    rid: int
+    key: str
+    store: str
+
+
+class DeleteArgs(_Args, frozen=True):
+    rid: int
+    key: str
+
+
+class CasArgs(_Args, frozen=True):
+    rid: int
+    key: str
+    store: str
+    check: str | None = None
+
+
+class SetSizeArgs(_Args, frozen=True):
+    rid: int
+    size: int
+    strategy: str = "continuous"
+
+
+class RingNodeArgs(_Args, frozen=True):
+    rid: int
+    node: str
+
+
+class MemberArgs(_Args, frozen=True):
+    rid: int
+    id: int
+    address: str | None = None
+
+
+class RemoveMemberArgs(_Args, frozen=True):
+    rid: int
+    id: int
+    force: bool = False
+
+
+class Control(Struct, forbid_unknown_fields=True, frozen=True):
+    """What works whatever protocol is selected."""
+
+    Select: SelectArgs | UnsetType = UNSET
+    As: AsArgs | UnsetType = UNSET
+    Subscribe: SubscribeArgs | UnsetType = UNSET
+    Unsubscribe: SubscribeArgs | UnsetType = UNSET
+    Status: Rid | UnsetType = UNSET
+    Version: Rid | UnsetType = UNSET
+
+
+class KV(Control, forbid_unknown_fields=True, frozen=True):
+    """Keys and values."""
+
+    Get: GetArgs | UnsetType = UNSET
+    Put: PutArgs | UnsetType = UNSET
+    Delete: DeleteArgs | UnsetType = UNSET
+    Cas: CasArgs | UnsetType = UNSET
+
+
+class MRing(Control, forbid_unknown_fields=True, frozen=True):
+    """The ring."""
+
+    GetSize: Rid | UnsetType = UNSET
+    SetSize: SetSizeArgs | UnsetType = UNSET
+    GetNodes: Rid | UnsetType = UNSET
+    AddNode: RingNodeArgs | UnsetType = UNSET
+    RemoveNode: RingNodeArgs | UnsetType = UNSET
+
+
+class URing(Control, forbid_unknown_fields=True, frozen=True):
+    """The members of the cluster."""
+
+    GetNodes: Rid | UnsetType = UNSET
+    GetNode: MemberArgs | UnsetType = UNSET
+    AddNode: MemberArgs | UnsetType = UNSET
+    RemoveNode: RemoveMemberArgs | UnsetType = UNSET
+    TransferLeader: MemberArgs | UnsetType = UNSET
+
+
+class Told(Control, forbid_unknown_fields=True, frozen=True):
+    """The protocols Status and Version: Get answers what the control message of the name does."""
+
+    Get: Rid | UnsetType = UNSET
+
+
+PROTOCOLS: dict[str, type[Control]] = {
+    "KV": KV,
+    "MRing": MRing,
+    "URing": URing,
+    "Status": Told,
+    "Version": Told,
+}
+
+DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    name: msgspec.json.Decoder(shape) for name, shape in PROTOCOLS.items()
+}
+
+SUBSCRIBABLE = ("kv", "mring", "uring")

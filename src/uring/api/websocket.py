@@ -1,0 +1,172 @@
+"""Autobahn's WebSocket around a session: frames in, the replies of one turn out together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from uring.api.frames import parse_text_frames, text_frame
+from uring.api.gateway import Gateway
+from uring.api.limits import Limits
+from uring.api.session import Session
+
+_log = Logger(namespace="uring.websocket")
+
+GOING_AWAY = 1001
+POLICY = 1008
+
+
+@implementer(IPushProducer)
+class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
+    """One client."""
+
+    factory: SessionFactory
+    session: Session | None = None
+
+    def onOpen(self) -> None:
+        factory = self.factory
+        self._replies: list[bytes] = []
+        self._held = 0
+        self._flushing = False
+        self._full = False
+        self._busy = False
+        self.session = Session(
+            factory.gateway, factory.limits, factory.version, self._send, self._set_busy
+        )
+        factory.open.add(self)
+        # HTTP was the producer of this transport before the upgrade.
+        self.transport.unregisterProducer()
+        self.transport.registerProducer(self, True)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        if self.session is None:
+            return
+        if isBinary:
+            self.session.binary()
+        else:
+            self.session.received(payload)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        self.factory.open.discard(self)
+        if self.session is not None:
+            self.session.close()
+            self.session = None
+
+    def _dataReceived(self, data: bytes) -> None:
+        """Take whole, plain text frames at once; everything else is autobahn's."""
+        session = self.session
+        if (
+            session is None
+            or self.state != self.STATE_OPEN
+            or self.data
+            or self.inside_message
+            or self.current_frame is not None
+        ):
+            super()._dataReceived(data)
+            return
+        position, texts = parse_text_frames(data, self.factory.limits.message_bytes)
+        for text in texts:
+            session.received(text)
+        if position < len(data):
+            super()._dataReceived(data[position:] if position else data)
+
+    # -- out -------------------------------------------------------------------------------------
+
+    def _send(self, reply: bytes) -> None:
+        """Queue a reply; all of one turn leave in one write."""
+        if self.session is None:
+            return
+        self._replies.append(reply)
+        self._held += len(reply)
+        if self._full:
+            if self._held > self.factory.limits.backlog_bytes:
+                _log.warn("{peer} does not read its replies and is closed", peer=self.peer)
+                self.session.close()
+                self.session = None
+                self._replies.clear()
+                self.sendClose(POLICY, "too slow: replies are not being read")
+                self.dropConnection(abort=True)
+        elif not self._flushing:
+            self._flushing = True
+            self.factory.clock.callLater(0, self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self.session is None or self.state != self.STATE_OPEN or self._full:
+            return
+        replies, self._replies, self._held = self._replies, [], 0
+        self.transport.write(b"".join([text_frame(reply) for reply in replies]))
+
+    def pauseProducing(self) -> None:
+        """The client does not read as fast as it is answered: hold replies, read no more."""
+        self._full = True
+        self._regulate()
+
+    def resumeProducing(self) -> None:
+        """What was written has been read."""
+        self._full = False
+        self._regulate()
+        self._flush()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; onClose follows."""
+
+    def _set_busy(self, busy: bool) -> None:
+        self._busy = busy
+        self._regulate()
+
+    def _regulate(self) -> None:
+        if self._full or self._busy:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
+
+
+class SessionFactory(WebSocketServerFactory):  # type: ignore[misc]
+    """Builds the sessions of one node."""
+
+    protocol = SessionProtocol
+    noisy = False
+
+    def __init__(self, gateway: Gateway, limits: Limits, clock: Any, version: str) -> None:
+        super().__init__(server=f"uring/{version}", reactor=clock)
+        self.gateway = gateway
+        self.limits = limits
+        self.clock = clock
+        self.version = version
+        self.open: set[SessionProtocol] = set()
+        self.setProtocolOptions(
+            versions=[13],
+            webStatus=False,
+            maxFramePayloadSize=limits.message_bytes,
+            maxMessagePayloadSize=limits.message_bytes,
+            autoPingInterval=limits.ping_seconds,
+            autoPingTimeout=limits.ping_seconds,
+            autoPingRestartOnAnyTraffic=True,
+            openHandshakeTimeout=5,
+            closeHandshakeTimeout=1,
+            tcpNoDelay=True,
+            perMessageCompressionAccept=lambda offers: None,
+            # Host and Origin have been checked where the request came in.
+            allowedOrigins=["*"],
+            allowNullOrigin=True,
+        )
+        _report_extension()
+
+    def close_all(self) -> None:
+        """Tell every client that the node goes away."""
+        for protocol in list(self.open):
+            protocol._flush()
+            protocol.sendClose(GOING_AWAY, "the node is stopping")
+
+
+def _report_extension() -> None:
+    """Say when autobahn's native extension is missing: messages then cost three times as much."""
+    try:
+        from autobahn.nvx import Utf8Validator  # noqa: F401
+    except ImportError:
+        _log.warn("autobahn's native extension is missing; WebSocket messages are slower")

@@ -1,0 +1,227 @@
+"""The state of the machines on disk, with the applied index in the same batch as what it covers.
+
+Batches are not synced: what a crash of the machine takes is applied again from the log, which is
+compacted only up to what :meth:`StateStore.sync` made durable.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from attrs import define, field
+
+from uring.raft.types import ConfState, SnapshotMeta
+from uring.store.failures import Health, StoreDamaged
+from uring.store.leveldb import MIB, STATE_WRITE_BUFFER, Database, flush, open_database, read
+from uring.store.records import (
+    APPLIED,
+    CONF_STATE,
+    DATA,
+    INSTALLED,
+    MEMBERS,
+    OWNER,
+    SYNCED,
+    decode_conf_state,
+    decode_members,
+    decode_place,
+    encode_conf_state,
+    encode_members,
+    encode_place,
+    unprotect,
+)
+from uring.store.snapshots import STATE, SnapshotReader, SnapshotWriter, swap_in
+from uring.store.transaction import StateTransaction
+
+WANT_SYNC_BYTES = 16 * MIB
+"""Unsynced state from which :attr:`StateStore.wants_sync` is True."""
+
+FLUSH_BYTES = 32 * MIB
+"""Unsynced state from which commits are synced one by one until a flush is through.
+
+LevelDB starts a new write-ahead log when its memtable is full and never syncs the old one.  After
+a power loss the old one could lack its end while the new one has its beginning: a hole.  With
+every commit synced from half the memtable on, the old log is always whole when it is left.
+"""
+
+_RECORD_OVERHEAD = 128
+_CHUNK = 256
+
+
+@define(eq=False)
+class StateStore:
+    """Keys and values of the machines, the applied index, the membership and its addresses."""
+
+    _directory: Path
+    db: Database
+    health: Health
+    _paranoid: bool = True
+    applied_index: int = field(default=0, init=False)
+    applied_term: int = field(default=0, init=False)
+    installed: tuple[int, int] = field(default=(0, 0), init=False)
+    """Where the snapshot stands that this state began with."""
+    conf_state: ConfState = field(default=ConfState(), init=False)
+    members: Mapping[int, bytes] = field(factory=dict, init=False)
+    """What the node knows of each member: its address, in the node's own encoding."""
+    synced_index: int = field(default=0, init=False)
+    """The applied index that is certainly durable.  Invariant: synced_index <= applied_index."""
+    instance_id: bytes = field(default=b"", init=False)
+    _generation: int = field(default=0, init=False)
+    _unsynced: int = field(default=0, init=False)
+    # LevelDB must not be closed in one thread while another is inside it.
+    _gate: threading.Lock = field(factory=threading.Lock, init=False)
+    _flushing: threading.Lock = field(factory=threading.Lock, init=False)
+
+    def load(self) -> None:
+        """Read the small records.  Raises :exc:`StoreFailed`."""
+        with self.health.guard():
+            installed, owner = read(self.db, INSTALLED), read(self.db, OWNER)
+            if installed is None or owner is None:
+                raise StoreDamaged("the state lacks its installation record")
+            self.installed = decode_place(INSTALLED, installed)
+            self.instance_id = unprotect(OWNER, owner)
+            applied = read(self.db, APPLIED) or encode_place(APPLIED, 0, 0)
+            self.applied_index, self.applied_term = decode_place(APPLIED, applied)
+            conf, members = read(self.db, CONF_STATE), read(self.db, MEMBERS)
+            self.conf_state = decode_conf_state(conf) if conf is not None else ConfState()
+            self.members = decode_members(members) if members is not None else {}
+        # LevelDB writes all it recovers to synced tables before it is open.
+        self.synced_index = self.applied_index
+        self._unsynced = 0
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value under ``key``, or None.  Raises :exc:`StoreFailed`."""
+        with self._gate, self.health.guard():
+            return read(self.db, DATA + key)
+
+    def iterate(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of every key that begins with ``prefix``, ascending.
+
+        Reads a few hundred at a time, and what is committed meanwhile may show.  Raises
+        :exc:`StoreFailed`.
+        """
+        start, stop = DATA + prefix, _after(DATA + prefix)
+        while True:
+            with self._gate, self.health.guard():
+                items = self._read_chunk(start, stop)
+            for key, value in items:
+                yield key[len(DATA) :], value
+            if len(items) < _CHUNK:
+                return
+            start = items[-1][0] + b"\x00"
+
+    def _read_chunk(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+        with self.db.iterator(start=start, stop=stop, verify_checksums=True) as items:
+            return [item for item, _ in zip(items, range(_CHUNK), strict=False)]
+
+    @property
+    def snapshot_meta(self) -> SnapshotMeta:
+        """The place in the log and the membership that the state stands for now."""
+        return SnapshotMeta(self.applied_index, self.applied_term, self.conf_state)
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def begin(self) -> StateTransaction:
+        """Begin a transaction; one at a time, as they are not isolated from each other."""
+        self.health.check()
+        return StateTransaction(self, self._generation)
+
+    def apply(
+        self,
+        generation: int,
+        writes: Mapping[bytes, bytes | None],
+        applied: tuple[int, int],
+        conf_state: ConfState | None,
+        members: Mapping[int, bytes] | None,
+    ) -> None:
+        """Write a transaction (see :meth:`StateTransaction.commit`, its only caller)."""
+        if generation != self._generation:
+            raise RuntimeError("a snapshot was installed since the transaction began")
+        if applied[0] < self.applied_index:
+            raise ValueError(f"applied index falls from {self.applied_index} to {applied[0]}")
+        size = sum(len(k) + len(v or b"") + _RECORD_OVERHEAD for k, v in writes.items())
+        with self._gate, self.health.guard():
+            self._unsynced += size + 4 * _RECORD_OVERHEAD
+            must_sync = self._unsynced > FLUSH_BYTES
+            with self.db.write_batch(transaction=True, sync=must_sync) as batch:
+                for key, value in writes.items():
+                    if value is None:
+                        batch.delete(DATA + key)
+                    else:
+                        batch.put(DATA + key, value)
+                batch.put(APPLIED, encode_place(APPLIED, *applied))
+                if conf_state is not None:
+                    batch.put(CONF_STATE, encode_conf_state(conf_state))
+                if members is not None:
+                    batch.put(MEMBERS, encode_members(members))
+            self.applied_index, self.applied_term = applied
+            self.conf_state = self.conf_state if conf_state is None else conf_state
+            self.members = self.members if members is None else members
+
+    # -- durability ----------------------------------------------------------------------------
+
+    @property
+    def wants_sync(self) -> bool:
+        """True when so much is unsynced that a :meth:`sync` is due."""
+        return self._unsynced > WANT_SYNC_BYTES
+
+    def sync(self) -> None:
+        """Make durable what is committed when this begins, then raise ``synced_index``.
+
+        Blocks: it belongs in a disk thread, and as it may wait for a compaction of LevelDB, best
+        in one that the log does not use.  Raises :exc:`StoreFailed`.
+        """
+        with self._flushing, self.health.guard():
+            with self._gate:
+                applied, counted = (self.applied_index, self.applied_term), self._unsynced
+            flush(self.db)
+            # A flush reports no error; a write after a failed one does.
+            self.db.put(SYNCED, encode_place(SYNCED, *applied), sync=True)
+            with self._gate:
+                self.synced_index = applied[0]
+                self._unsynced -= counted
+
+    # -- snapshots -------------------------------------------------------------------------------
+
+    def snapshot_reader(self) -> SnapshotReader:
+        """Hold the state of now for streaming; close the reader when it is no longer needed."""
+        with self._gate, self.health.guard():
+            snapshot = self.db.snapshot()
+        return SnapshotReader(snapshot, self._gate, self.health, self.snapshot_meta)
+
+    def snapshot_writer(self) -> SnapshotWriter:
+        """Begin to receive a snapshot beside the present state; an unfinished one is dropped."""
+        return SnapshotWriter(self._directory, self.instance_id, self.health)
+
+    def install(self, writer: SnapshotWriter) -> None:
+        """Replace the state by a finished snapshot (disk thread); reads wait for some 20 ms.
+
+        Afterwards the log must be told, as :meth:`uring.store.directory.DataDirectory.install`
+        does; a crash in between is repaired at the next opening.  Raises :exc:`StoreFailed`, and
+        :exc:`ValueError` if ``writer`` is not finished or behind the state.
+        """
+        if not writer.finished or writer.place[0] < self.applied_index:
+            raise ValueError("the snapshot is not finished, or older than the state")
+        with self._flushing, self._gate, self.health.guard():
+            self._generation += 1
+            self.db.close()
+            swap_in(self._directory)
+            self.db = open_database(
+                self._directory / STATE, STATE_WRITE_BUFFER, create=False, paranoid=self._paranoid
+            )
+            self.load()
+        writer.remove_old()
+
+    def close(self) -> None:
+        """Close the database; jobs must have ended."""
+        with self._flushing, self._gate:
+            self.db.close()
+
+
+def _after(prefix: bytes) -> bytes:
+    """Return the first key after all that begin with ``prefix``, which begins with DATA."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes((stripped[-1] + 1,))

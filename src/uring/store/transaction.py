@@ -1,0 +1,103 @@
+"""One apply batch over the state: written together with the applied index, or not at all."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from uring.raft.types import ConfState
+
+if TYPE_CHECKING:
+    from uring.store.state import StateStore
+
+
+@define(eq=False)
+class StateTransaction:
+    """Reads see what was written before in the same transaction; others see it after commit."""
+
+    _store: StateStore
+    _generation: int
+    _writes: dict[bytes, bytes | None] = field(factory=dict, init=False)
+    _keys: list[bytes] = field(factory=list, init=False)
+    _conf_state: ConfState | None = field(default=None, init=False)
+    _members: dict[int, bytes] | None = field(default=None, init=False)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value under ``key``, or None.  Raises :exc:`StoreFailed`."""
+        if key in self._writes:
+            return self._writes[key]
+        return self._store.get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Store ``value`` under ``key``."""
+        self._write(key, value)
+
+    def delete(self, key: bytes) -> None:
+        """Remove ``key``; that it does not exist is no error."""
+        self._write(key, None)
+
+    def iterate(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of every key that begins with ``prefix``, ascending.
+
+        Writes made while iterating do not change what is yielded.
+        """
+        own: list[tuple[bytes, bytes | None]] = []
+        for key in self._keys[bisect_left(self._keys, prefix) :]:
+            if not key.startswith(prefix):
+                break
+            own.append((key, self._writes[key]))
+        return _merge(own, self._store.iterate(prefix))
+
+    def set_conf_state(self, conf_state: ConfState) -> None:
+        """Change the membership with this transaction."""
+        self._conf_state = conf_state
+
+    def set_members(self, members: Mapping[int, bytes]) -> None:
+        """Replace what is known of the members (addresses) with this transaction."""
+        self._members = dict(members)
+
+    def commit(self, applied_index: int, applied_term: int) -> None:
+        """Write everything in one unsynced batch; ``applied_index`` is the last entry in it.
+
+        Raises :exc:`StoreFailed`, :exc:`ValueError` when the index falls, :exc:`RuntimeError`
+        when a snapshot was installed since the transaction began.
+        """
+        self._store.apply(
+            self._generation,
+            self._writes,
+            (applied_index, applied_term),
+            self._conf_state,
+            self._members,
+        )
+
+    def _write(self, key: bytes, value: bytes | None) -> None:
+        if key not in self._writes:
+            insort(self._keys, key)
+        self._writes[key] = value
+
+
+def _merge(
+    own: list[tuple[bytes, bytes | None]], stored: Iterator[tuple[bytes, bytes]]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Merge two ascending runs; the transaction's own item hides the stored one."""
+    position = 0
+    for key, value in stored:
+        while position < len(own) and own[position][0] < key:
+            yield from _present(own[position])
+            position += 1
+        if position < len(own) and own[position][0] == key:
+            yield from _present(own[position])
+            position += 1
+        else:
+            yield key, value
+    for item in own[position:]:
+        yield from _present(item)
+
+
+def _present(item: tuple[bytes, bytes | None]) -> Iterator[tuple[bytes, bytes]]:
+    key, value = item
+    if value is not None:
+        yield key, value

@@ -1,0 +1,1 @@
+"""Tests of the replicated machines: plain calls over a state in memory."""

@@ -1,0 +1,1 @@
+"""Stand-ins for time, disk and network, shared by the tests."""
