@@ -8,7 +8,7 @@ machines, the replies.  Nothing waits between reading the core's state and actin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
@@ -122,6 +122,9 @@ class Node:
 
     def start(self) -> None:
         """Begin to tick and to talk.  The only voter of a cluster campaigns at once."""
+        self._guarded(self._start)
+
+    def _start(self) -> None:
         self._running = True
         self._last_tick = self.clock.seconds()
         self.mesh.set_members(self.addresses())
@@ -214,7 +217,7 @@ class Node:
         for message in messages:
             handler = self._HANDLERS.get(type(message))
             if handler is None:
-                self.raft.step(message)
+                self.raft.step(cast(Message, message))
             else:
                 handler(self, message)
 
@@ -263,7 +266,7 @@ class Node:
     def _snapshot_ack(self, message: SnapshotAck) -> None:
         self.transfers.acknowledged(message)
 
-    _HANDLERS = {
+    _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], None]]] = {
         Forward: _forwarded,
         ForwardRefused: _forward_refused,
         AdminRequest: _admin_request,
@@ -564,7 +567,7 @@ class Node:
             voters=list(conf_state.voters),
             learners=list(conf_state.learners),
         )
-        event = {"AddNode": {"node": self.id, "members": sorted(ids)}}
+        event: dict[str, object] = {"AddNode": {"node": self.id, "members": sorted(ids)}}
         return [Change("uring", 0, event)]
 
     def _leadership_changed(self) -> None:
@@ -576,7 +579,9 @@ class Node:
                 after=role,
                 term=self.raft.term,
             )
-            event = {"StateChange": {"node": self.id, "prev_state": self._role, "next_state": role}}
+            event: dict[str, object] = {
+                "StateChange": {"node": self.id, "prev_state": self._role, "next_state": role}
+            }
             self.feed.publish([Change("uring", 0, event)])
             self._role = role
         if leader != self._leader:

@@ -151,8 +151,8 @@ class NodeService(Service):
             connect=lambda address: client_endpoint(reactor, address),
             random=chance,
         )
-        self.disk = DiskThread(reactor, reactor.seconds, "uring-log")
-        self.background = DiskThread(reactor, reactor.seconds, "uring-background")
+        self.disk = DiskThread(reactor, "uring-log", reactor.seconds)
+        self.background = DiskThread(reactor, "uring-background", reactor.seconds)
         node = self.node = Node(
             settings=NodeSettings(
                 node_id=settings.node_id,

@@ -47,9 +47,16 @@ def commit(
     transaction.commit(index, term)
 
 
+def sync(state: StateStore) -> None:
+    """Take one sync through all its steps."""
+    job = state.sync()
+    job.write()
+    job.done()
+
+
 def compact(log: LogStore, index: int) -> None:
     """Compact up to ``index`` and delete all the garbage."""
-    batch = log.prepare_compaction(index)
+    batch = log.compact(index, log.term(index))
     batch.write()
     batch.done()
     while (piece := log.collect_garbage()) is not None:

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.store.base import DirectoryTestCase, commit, compact, entry, run, write
+from tests.store.base import DirectoryTestCase, commit, compact, entry, run, sync, write
 from uring.raft.storage import Compacted, SnapshotTemporarilyUnavailable
 from uring.raft.types import Entry, HardState, SnapshotMeta
 from uring.store.directory import DataDirectory, open_directory
@@ -168,24 +168,12 @@ class RestartTests(DirectoryTestCase):
 
 
 class CompactionTests(DirectoryTestCase):
-    def test_garbage_goes_with_writes(self) -> None:
-        """Compacted entries are deleted along with the writes that follow."""
-        log = self.open().log
-        log.applied_floor = None
-        write(log, run(1, 20))
-        batch = log.prepare_compaction(15)
-        batch.write()
-        batch.done()
-        write(log, run(21, 21))
-        keys = list(log.db.iterator(start=ENTRY, stop=ENTRY_END, include_value=False))
-        self.assertEqual(keys, [entry_key(i) for i in range(16, 22)])
-
     def test_overtaken_by_snapshot(self) -> None:
         """A compaction that is written after a snapshot's reset does not move the log back."""
         log = self.open().log
         log.applied_floor = None
         write(log, run(1, 20))
-        late = log.prepare_compaction(10)
+        late = log.compact(10, 1)
         write(log, (), HardState(1, 1, 30), SnapshotMeta(30, 1))
         late.write()
         late.done()
@@ -211,19 +199,19 @@ class CompactionTests(DirectoryTestCase):
         directory = self.open()
         write(directory.log, run(1, 9))
         commit(directory.state, 8)
-        self.assertRaises(ValueError, directory.log.prepare_compaction, 5)
-        directory.state.sync()
+        self.assertRaises(ValueError, directory.log.compact, 5, 1)
+        sync(directory.state)
         compact(directory.log, 8)
         self.assertEqual(directory.log.first_index(), 9)
-        self.assertRaises(Compacted, directory.log.prepare_compaction, 8)
+        self.assertRaises(Compacted, directory.log.compact, 8, 1)
 
     def test_crash_between_pieces(self) -> None:
         """Garbage that a crash left is not part of the log and is collected later."""
         directory = self.open()
         write(directory.log, run(1, 20))
         commit(directory.state, 15)
-        directory.state.sync()
-        batch = directory.log.prepare_compaction(15)
+        sync(directory.state)
+        batch = directory.log.compact(15, 1)
         batch.write()
         batch.done()
         piece = directory.log.collect_garbage(limit=4)
@@ -309,8 +297,8 @@ class LogMachine(RuleBasedStateMachine):
     def compact(self, data: Any, limit: int) -> None:
         index = data.draw(st.integers(self.first, self.last))
         commit(self.directory.state, index, term=self.model[index - self.first].term)
-        self.directory.state.sync()
-        batch = self.directory.log.prepare_compaction(index)
+        sync(self.directory.state)
+        batch = self.directory.log.compact(index, self.model[index - self.first].term)
         batch.write()
         batch.done()
         piece = self.directory.log.collect_garbage(limit)

@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 from unittest import mock
 
-from tests.store.base import DirectoryTestCase, commit, run, write
+from tests.store.base import DirectoryTestCase, commit, run, sync, write
 from uring.raft.types import ConfState, HardState, SnapshotMeta
 from uring.store import state as state_module
 from uring.store.directory import DataDirectory, open_directory
 from uring.store.failures import DirectoryError
-from uring.store.snapshots import SnapshotReader, SnapshotRejected, SnapshotWriter
+from uring.store.snapshots import SnapshotReader, SnapshotRejected, SnapshotSummary, SnapshotWriter
 from uring.store.state import StateStore
 
 CONF = ConfState((1, 2, 3), (4,), (1, 2), (3,), True)
@@ -64,12 +64,12 @@ class RestartTests(DirectoryTestCase):
         write(directory.log, run(1, 3, term=2))
         transaction = directory.state.begin()
         transaction.set_conf_state(CONF)
-        transaction.set_members({2: b"\xff host:1", 1: b""})
+        transaction.set_member_addresses({2: "höst:1", 1: "[::1]:2"})
         transaction.put(b"k", b"v")
         transaction.commit(3, 2)
         again = self.open(self.crash())
         self.assertEqual(again.state.snapshot_meta, SnapshotMeta(3, 2, CONF))
-        self.assertEqual(again.state.members, {2: b"\xff host:1", 1: b""})
+        self.assertEqual(again.state.member_addresses, {2: "höst:1", 1: "[::1]:2"})
         self.assertEqual(again.state.get(b"k"), b"v")
         self.assertEqual(again.log.initial_state()[1], CONF)
 
@@ -79,15 +79,23 @@ class RestartTests(DirectoryTestCase):
         state = directory.state
         write(directory.log, run(1, 9))
         commit(state, 4)
+        job = state.sync()
+        commit(state, 6)
+        job.write()
         self.assertEqual(state.synced_index, 0)
-
-        def flush(db: object) -> None:
-            commit(state, 6)
-
-        with mock.patch.object(state_module, "flush", flush):
-            state.sync()
+        job.done()
         self.assertEqual(state.synced_index, 4)
         self.assertEqual(self.open(self.crash()).state.synced_index, 6)
+
+    def test_sync_overtaken_by_snapshot(self) -> None:
+        """A sync of the state before a snapshot says nothing of the one after it."""
+        state = self.open().state
+        job = state.sync()
+        state._generation += 1
+        job.applied = (99, 1)
+        job.write()
+        job.done()
+        self.assertEqual(state.synced_index, 0)
 
     def test_much_unsynced(self) -> None:
         """Much unsynced state asks for a sync, which a sync satisfies."""
@@ -97,17 +105,17 @@ class RestartTests(DirectoryTestCase):
             self.assertFalse(state.wants_sync)
             commit(state, 2, {b"k": b"v" * 9_000})
             self.assertTrue(state.wants_sync)
-            state.sync()
+            sync(state)
             self.assertFalse(state.wants_sync)
 
 
-def transfer(reader: SnapshotReader, writer: SnapshotWriter, size: int = 100) -> bytes:
-    """Stream a whole snapshot in small chunks; return its digest."""
-    last, digest = False, b""
-    while not last:
-        chunk, last, digest = reader.read(writer.position, size)
+def transfer(reader: SnapshotReader, writer: SnapshotWriter, size: int = 100) -> SnapshotSummary:
+    """Stream a whole snapshot in small chunks."""
+    following: bytes | None = b""
+    while following is not None:
+        chunk, following = reader.read(writer.position, size)
         writer.write(chunk)
-    return digest
+    return reader.summary()
 
 
 class SnapshotTests(DirectoryTestCase):
@@ -149,11 +157,11 @@ class SnapshotTests(DirectoryTestCase):
         """The state installed is the one read, in place and after a restart."""
         state = self.directory.state
         stale = state.begin()
-        meta = self.source.state.snapshot_meta
-        batch = self.directory.install(self.receive(), meta, HardState(3, 0, 20))
-        self.assertEqual(self.directory.log.last_index(), 8)
-        batch.done()
+        job = state.install(self.receive())
+        job.write()
+        job.done()
         self.assertRaises(RuntimeError, stale.commit, 21, 3)
+        write(self.directory.log, (), HardState(3, 0, 20), state.snapshot_meta)
         self.assert_new(self.directory)
         self.assertEqual(state.synced_index, 20)
         self.assertEqual(sorted(p.name for p in self.path.iterdir()), ["LOCK", "log", "state"])
@@ -163,52 +171,61 @@ class SnapshotTests(DirectoryTestCase):
         """A reader shows the state of its beginning, resumes where it is asked to, and sums up."""
         reader = self.source.state.snapshot_reader()
         self.addCleanup(reader.close)
-        first, last, digest = reader.read(0, 500)
-        self.assertEqual((last, digest), (False, b""))
+        self.assertRaises(ValueError, reader.summary)
+        first, position = reader.read(b"", 500)
         commit(self.source.state, 21, {b"key 050": b"changed"}, term=3)
-        again, _, _ = reader.read(0, 500)
+        assert position is not None
+        again, _ = reader.read(b"", 500)
         self.assertEqual(first, again)
-        self.assertRaises(ValueError, reader.read, len(first) - 1, 500)
-        rest, last, digest = reader.read(len(first), 1 << 20)
-        self.assertTrue(last)
+        self.assertRaises(ValueError, reader.read, position + b"\x00\x00", 500)
+        rest, end = reader.read(position, 1 << 20)
+        self.assertIsNone(end)
         self.assertIn(b"value 50", rest)
-        whole, _, same = reader.read(0, 1 << 20)
-        self.assertEqual((whole, same), (first + rest, digest))
+        summary = reader.summary()
+        self.assertEqual((summary.count, summary.length), (102, len(first) + len(rest)))
+        self.assertEqual(reader.read(b"", 1 << 20)[0], first + rest)
+        self.assertEqual(reader.summary(), summary)
 
     def test_wrong_chunks(self) -> None:
         """Chunks that are cut, repeated or changed never become the state."""
         reader = self.source.state.snapshot_reader()
         self.addCleanup(reader.close)
-        chunk, _, digest = reader.read(0, 1 << 20)
-        writer = self.directory.snapshot_writer()
+        chunk, _ = reader.read(b"", 1 << 20)
+        state = self.directory.state
+        writer = state.snapshot_writer()
         self.assertRaises(SnapshotRejected, writer.write, chunk[:-1])
         for wrong in (chunk.replace(b"value 7", b"value 8"), chunk[: -len(chunk) // 2]):
-            writer = self.directory.snapshot_writer()
+            writer = state.snapshot_writer()
             with contextlib.suppress(SnapshotRejected):
                 writer.write(wrong)
-            self.assertRaises(SnapshotRejected, writer.finish, digest)
-            self.assertRaises(ValueError, self.directory.state.install, writer)
-        writer = self.directory.snapshot_writer()
+            self.assertRaises(SnapshotRejected, writer.finish, reader.summary(), reader.meta)
+            self.assertRaises(ValueError, state.install, writer)
+        writer = state.snapshot_writer()
         writer.write(chunk)
         self.assertRaises(SnapshotRejected, writer.write, chunk)
-        writer.abandon()
+        writer.abort()
         self.assert_old(self.directory)
 
     def test_of_another_index(self) -> None:
         """A snapshot that is not of the index the core was told of is refused."""
-        meta = SnapshotMeta(19, 3, CONF)
-        self.assertRaises(ValueError, self.directory.install, self.receive(), meta, None)
         reader = self.source.state.snapshot_reader()
         self.addCleanup(reader.close)
-        writer = self.directory.snapshot_writer()
-        self.assertRaises(SnapshotRejected, writer.finish, transfer(reader, writer), meta)
+        writer = self.directory.state.snapshot_writer()
+        summary = transfer(reader, writer)
+        self.assertRaises(SnapshotRejected, writer.finish, summary, SnapshotMeta(19, 3, CONF))
         self.assert_old(self.directory)
+
+    def test_older_than_the_state(self) -> None:
+        """A snapshot that the state has passed meanwhile is not installed."""
+        writer = self.receive()
+        commit(self.directory.state, 21)
+        self.assertRaises(ValueError, self.directory.state.install, writer)
 
     def test_reader_ends_with_its_state(self) -> None:
         """A reader of a state that was replaced raises instead of mixing the two."""
         reader = self.directory.state.snapshot_reader()
-        self.directory.state.install(self.receive())
-        self.assertRaises(RuntimeError, reader.read, 0, 100)
+        self.directory.state.install(self.receive()).write()
+        self.assertRaises(RuntimeError, reader.read, b"", 100)
         reader.close()
 
     def test_crash_while_receiving(self) -> None:
@@ -216,12 +233,12 @@ class SnapshotTests(DirectoryTestCase):
         reader = self.source.state.snapshot_reader()
         self.addCleanup(reader.close)
         writer = self.directory.state.snapshot_writer()
-        writer.write(reader.read(0, 300)[0])
+        writer.write(reader.read(b"", 300)[0])
         self.assertTrue((self.path / "state.new").exists())
         crashed = self.crash()
         self.assert_old(self.open(crashed))
         self.assertFalse((crashed / "state.new").exists())
-        writer.abandon()
+        writer.abort()
 
     def test_crash_before_the_swap(self) -> None:
         """A complete snapshot that nobody installed is dropped: the log is not ready for it."""
@@ -240,7 +257,7 @@ class SnapshotTests(DirectoryTestCase):
         """A state that the log was not told of resets the log at opening, once."""
         writer = self.receive()
         with mock.patch.object(SnapshotWriter, "remove_old"):
-            self.directory.state.install(writer)
+            self.directory.state.install(writer).write()
         crashed = self.crash()
         self.assertTrue((crashed / "state.old").exists())
         directory = open_directory(crashed, 1)

@@ -118,7 +118,7 @@ class Chaos:
             self.cluster.settle()
             self.watch.look(self.cluster)
             leader = self.cluster.leader
-            if leader is not None and leader.id in leader.conf_state.voters:
+            if leader is not None:
                 try:
                     leader.raw.propose(b"the end")
                 except ProposalDropped:

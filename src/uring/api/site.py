@@ -230,13 +230,13 @@ class UringSite(Site):
         self.allowed_hosts = allowed_hosts
         self.clock = clock
         self.banner = f"uring/{version}".encode()
-        self.sessions = sessions
+        self.websockets = sessions
         self.channels: set[UringChannel] = set()
         self._sweeping: Any = None
         self.noisy = False
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if len(self.channels) + len(self.sessions.open) >= self.limits.connections:
+        if len(self.channels) + len(self.websockets.open) >= self.limits.connections:
             return None
         return super().buildProtocol(addr)
 
@@ -259,7 +259,7 @@ class UringSite(Site):
 
     def close(self) -> None:
         """Tell every client that the node goes away, and close its connection."""
-        self.sessions.close_all()
+        self.websockets.close_all()
         for channel in list(self.channels):
             if channel.transport is not None:
                 channel.loseConnection()

@@ -35,7 +35,7 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         self._full = False
         self._busy = False
         self.session = Session(
-            factory.gateway, factory.limits, factory.version, self._send, self._set_busy
+            factory.gateway, factory.limits, factory.version, self._reply, self._set_busy
         )
         factory.open.add(self)
         # HTTP was the producer of this transport before the upgrade.
@@ -76,7 +76,7 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     # -- out -------------------------------------------------------------------------------------
 
-    def _send(self, reply: bytes) -> None:
+    def _reply(self, reply: bytes) -> None:
         """Queue a reply; all of one turn leave in one write."""
         if self.session is None:
             return

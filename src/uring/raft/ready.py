@@ -32,7 +32,11 @@ class StorageAppend:
 
 @frozen(kw_only=True)
 class StorageApply:
-    """Apply ``entries`` in order; then step ``responses`` into the core."""
+    """Apply ``entries`` in order; then step ``responses`` into the core.
+
+    Entries that a snapshot holds which was installed since they were handed out must be skipped,
+    and so must ``apply_conf_change`` for them.
+    """
 
     entries: tuple[Entry, ...]
     responses: tuple[AnyMessage, ...]

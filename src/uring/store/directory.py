@@ -24,7 +24,7 @@ from uring.store.leveldb import (
     read,
     sync_directory,
 )
-from uring.store.log import WINDOW_BYTES, Batch, LogStore
+from uring.store.log import WINDOW_BYTES, LogStore
 from uring.store.records import (
     FORMAT_VERSION,
     IDENTITY,
@@ -36,7 +36,6 @@ from uring.store.records import (
 from uring.store.snapshots import (
     STATE,
     STATE_NEW,
-    SnapshotWriter,
     complete,
     remove_leftovers,
     repair,
@@ -81,26 +80,6 @@ class DataDirectory:
     def failed(self) -> bool:
         """True once a write or read failed: nothing is taken any more."""
         return self.log.health.failure is not None
-
-    def snapshot_writer(self) -> SnapshotWriter:
-        """See :meth:`StateStore.snapshot_writer`."""
-        return self.state.snapshot_writer()
-
-    def install(
-        self, writer: SnapshotWriter, meta: SnapshotMeta, hard_state: HardState | None
-    ) -> Batch:
-        """Replace state and log by a finished snapshot (disk thread of the log).
-
-        No other batch may be prepared meanwhile, compactions apart.  The batch returned is
-        written; its ``done`` is to be called in the reactor thread.  Raises :exc:`StoreFailed`,
-        and :exc:`ValueError` if ``writer`` does not hold what ``meta`` says.
-        """
-        if not writer.finished or writer.place != (meta.index, meta.term):
-            raise ValueError(f"the snapshot is of {writer.place}, not of index {meta.index}")
-        self.state.install(writer)
-        batch = self.log.prepare(hard_state, snapshot_meta=meta)
-        batch.write()
-        return batch
 
     def close(self) -> None:
         """Close both databases and let others in; jobs of disk threads must have ended."""

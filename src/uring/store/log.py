@@ -34,7 +34,7 @@ WINDOW_BYTES = 64 << 20
 """Memory for the newest entries: what a follower can be behind without reading the disk."""
 
 GARBAGE_ENTRIES = 1000
-"""Compacted entries deleted along with each write: less than a millisecond of the disk thread."""
+"""Compacted entries deleted in one batch: about a millisecond of the disk thread."""
 
 
 @define(eq=False)
@@ -159,11 +159,6 @@ class LogStore:
 
     # -- reading (the Storage protocol) ------------------------------------------------------
 
-    @property
-    def bytes_kept(self) -> int:
-        """Bytes of the newest entries, those held in memory."""
-        return self._window.size
-
     def initial_state(self) -> tuple[HardState, ConfState]:
         """Return the hard state on disk and the membership as of the applied index."""
         return self.hard_state, self._conf_state
@@ -264,7 +259,7 @@ class LogStore:
         :exc:`ValueError` for entries that do not follow the log.
         """
         self.health.check()
-        batch = Batch(self, hard_state, garbage=self._take_garbage(GARBAGE_ENTRIES))
+        batch = Batch(self, hard_state)
         if snapshot_meta is not None:
             self._plan_reset(batch, snapshot_meta)
         if entries:
@@ -291,42 +286,35 @@ class LogStore:
             batch.stale = range(last + 1, self._next_last + 1)
         self._next_last = last
 
-    def prepare_compaction(self, index: int) -> Batch:
+    def compact(self, index: int, term: int) -> Batch:
         """Make the batch that ends the log's past at ``index``, whose term stays known.
 
-        The entries themselves go a thousand at a time with the batches that follow.  Raises
+        The entries themselves go with the batches of :meth:`collect_garbage`.  Raises
         :exc:`Compacted` if that happened already, :exc:`Unavailable` past the end,
         :exc:`ValueError` when the state is not durable up to there, :exc:`StoreFailed`.
         """
         self.health.check()
         if index <= self._next_boundary:
             raise Compacted(index)
-        term = self.term(index)
+        if self.term(index) != term:
+            raise ValueError(f"entry {index} is not of term {term}")
         self._check_floor(index)
         self._next_boundary = index
         return Batch(self, boundary=(index, term))
 
     def collect_garbage(self, limit: int = GARBAGE_ENTRIES) -> Batch | None:
-        """Make a batch that deletes only compacted entries, up to ``limit``; None if none are left.
-
-        For a node that has nothing else to write.
-        """
-        self.health.check()
-        garbage = self._take_garbage(limit)
-        return Batch(self, garbage=garbage) if garbage else None
-
-    def _take_garbage(self, limit: int) -> range:
-        """Return the next indexes to delete.
+        """Make the batch that deletes up to ``limit`` compacted entries; None if none are left.
 
         Only what is below a durable boundary goes, so a crash never leaves a hole above it.
         """
+        self.health.check()
         stop = min(self._garbage_stop, self._garbage_start + limit)
-        garbage = range(self._garbage_start, stop)
-        if garbage:
-            self._garbage_start = stop
-        else:
+        if self._garbage_start >= stop:
             self._garbage_start = self._garbage_stop = self._boundary[0] + 1
-        return garbage
+            return None
+        batch = Batch(self, garbage=range(self._garbage_start, stop))
+        self._garbage_start = stop
+        return batch
 
     def _check_floor(self, index: int) -> None:
         if self.applied_floor is not None and index > self.applied_floor():

@@ -135,26 +135,27 @@ def decode_conf_state(value: bytes) -> ConfState:
     return ConfState(voters, learners, outgoing, learners_next, bool(content[0]))
 
 
-def encode_members(members: Mapping[int, bytes]) -> bytes:
-    """Return the value of the members' record: id, length, description, sorted by id."""
+def encode_members(addresses: Mapping[int, str]) -> bytes:
+    """Return the value of the addresses' record: id, length, UTF-8 text, sorted by id."""
     parts = []
-    for node_id, description in sorted(members.items()):
-        parts.append(_MEMBER.pack(node_id, len(description)) + description)
+    for node_id, address in sorted(addresses.items()):
+        text = address.encode()
+        parts.append(_MEMBER.pack(node_id, len(text)) + text)
     return protect(MEMBERS, b"".join(parts))
 
 
-def decode_members(value: bytes) -> dict[int, bytes]:
-    """Return the members' descriptions.  Raises :exc:`StoreDamaged`."""
+def decode_members(value: bytes) -> dict[int, str]:
+    """Return the member addresses.  Raises :exc:`StoreDamaged`."""
     content = unprotect(MEMBERS, value)
-    members: dict[int, bytes] = {}
+    addresses: dict[int, str] = {}
     offset = 0
     try:
         while offset < len(content):
             node_id, length = _MEMBER.unpack_from(content, offset)
             offset += _MEMBER.size + length
             if offset > len(content):
-                raise StoreDamaged("the members' record ends early")
-            members[node_id] = content[offset - length : offset]
-    except struct.error as error:
-        raise StoreDamaged(f"the members' record cannot be read: {error}") from error
-    return members
+                raise StoreDamaged("member addresses end early")
+            addresses[node_id] = content[offset - length : offset].decode()
+    except (struct.error, UnicodeDecodeError) as error:
+        raise StoreDamaged(f"member addresses cannot be read: {error}") from error
+    return addresses

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import plyvel
-from attrs import define, field
+from attrs import define, field, frozen
 
 from uring.raft.types import SnapshotMeta
 from uring.store.failures import Health, StoreDamaged
@@ -44,7 +44,15 @@ STATE_NEW = "state.new"
 STATE_OLD = "state.old"
 
 _LENGTHS = struct.Struct(">II")
-_COUNTS = struct.Struct(">QQ")
+
+
+@frozen
+class SnapshotSummary:
+    """What a whole snapshot must amount to: records, bytes of all chunks, SHA-256."""
+
+    count: int
+    length: int
+    digest: bytes
 
 
 class SnapshotRejected(Exception):
@@ -62,8 +70,8 @@ class _Tally:
         self.length += len(record)
         self._hash.update(record)
 
-    def digest(self) -> bytes:
-        return _COUNTS.pack(self.count, self.length) + bytes(self._hash.digest())
+    def summary(self) -> SnapshotSummary:
+        return SnapshotSummary(self.count, self.length, self._hash.digest())
 
 
 @define(eq=False)
@@ -80,24 +88,23 @@ class SnapshotReader:
     meta: SnapshotMeta
     _tally: _Tally = field(factory=_Tally, init=False)
     _frontier: bytes = field(default=SNAPSHOT_START, init=False)
-    _starts: dict[int, bytes] = field(factory=lambda: {0: SNAPSHOT_START}, init=False)
+    _ended: bool = field(default=False, init=False)
 
-    def read(self, position: int, max_bytes: int) -> tuple[bytes, bool, bytes]:
-        """Return a chunk, whether it is the last one, and then the digest of the whole.
+    def read(self, from_key: bytes, max_bytes: int) -> tuple[bytes, bytes | None]:
+        """Return a chunk and the position of the next one, None after the last.
 
-        ``position`` counts the bytes before the chunk: 0, or the end of any chunk returned
-        before.  A chunk has at least one record, then up to ``max_bytes``.  Raises
-        :exc:`ValueError` for another position, :exc:`StoreFailed`.
+        ``from_key`` is b"" or a position returned before, which may be asked for again.  A chunk
+        has at least one record, then up to ``max_bytes``.  Raises :exc:`ValueError` for a
+        position ahead of what was read, :exc:`StoreFailed`.
         """
-        if position not in self._starts:
-            raise ValueError(f"no chunk of this snapshot begins at {position}")
+        start = from_key or SNAPSHOT_START
+        if not SNAPSHOT_START <= start <= self._frontier:
+            raise ValueError("no position of this snapshot")
         with self._gate, self._health.guard():
-            records, following = self._collect(self._starts[position], max_bytes)
-        chunk = b"".join(records)
+            records, following = self._collect(start, max_bytes)
         if following is None:
-            return chunk, True, self._tally.digest()
-        self._starts[position + len(chunk)] = following
-        return chunk, False, b""
+            self._ended = True
+        return b"".join(records), following
 
     def _collect(self, start: bytes, max_bytes: int) -> tuple[list[bytes], bytes | None]:
         records: list[bytes] = []
@@ -117,6 +124,12 @@ class SnapshotReader:
                     self._tally.add(record)
                     self._frontier = following
         return records, None
+
+    def summary(self) -> SnapshotSummary:
+        """Return what was read amounts to.  Raises :exc:`ValueError` before the last chunk."""
+        if not self._ended:
+            raise ValueError("the snapshot was not read to its end")
+        return self._tally.summary()
 
     def close(self) -> None:
         """Let LevelDB forget the old values."""
@@ -139,9 +152,9 @@ class SnapshotWriter:
     _last: bytes = field(default=b"", init=False)
 
     @property
-    def position(self) -> int:
-        """The bytes received so far: what to ask the reader for next."""
-        return self._tally.length
+    def position(self) -> bytes:
+        """What to ask the reader for next."""
+        return self._last + b"\x00" if self._last else b""
 
     def write(self, chunk: bytes) -> None:
         """Add a chunk.  Raises :exc:`SnapshotRejected` for a wrong one, :exc:`StoreFailed`."""
@@ -158,8 +171,8 @@ class SnapshotWriter:
                 for key, value in items:
                     batch.put(key, value)
 
-    def finish(self, digest: bytes, meta: SnapshotMeta | None = None) -> None:
-        """Check the whole (against ``meta`` too), make it durable and mark it complete.
+    def finish(self, expected: SnapshotSummary, meta: SnapshotMeta) -> None:
+        """Check the whole, make it durable and mark it complete.
 
         Raises :exc:`SnapshotRejected` (and removes it), :exc:`StoreFailed`.
         """
@@ -167,19 +180,22 @@ class SnapshotWriter:
             self._open()
             applied = read(self._db, APPLIED)
             self.place = (0, 0) if applied is None else decode_place(APPLIED, applied)
-        if self._tally.digest() != digest or applied is None:
-            self.abandon()
+        if self._tally.summary() != expected or applied is None:
+            self.abort()
             raise SnapshotRejected("the snapshot received is not the one that was sent")
-        if meta is not None and self.place != (meta.index, meta.term):
-            self.abandon()
-            raise SnapshotRejected(f"the snapshot is of {self.place}, not of index {meta.index}")
+        if self.place != (meta.index, meta.term):
+            self.abort()
+            raise SnapshotRejected(
+                f"the snapshot is of index {self.place[0]} (term {self.place[1]}), "
+                f"not of {meta.index} (term {meta.term})"
+            )
         with self._health.guard():
             complete(self._db, self._instance_id, self.place)
             self._db.close()
             sync_directory(self._directory)
         self.finished = True
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """Remove what was received."""
         if self._db is not None:
             self._db.close()

@@ -50,6 +50,42 @@ _CHUNK = 256
 
 
 @define(eq=False)
+class SyncJob:
+    """Makes durable what was committed when the job was made; ``write`` is for a disk thread."""
+
+    _store: StateStore
+    applied: tuple[int, int]
+    _generation: int
+    _counted: int
+
+    def write(self) -> None:
+        """Flush and sync (disk thread).  Raises :exc:`StoreFailed`."""
+        self._store._flush(self.applied, self._generation)
+
+    def done(self) -> None:
+        """Raise ``synced_index`` (reactor thread)."""
+        self._store._show_synced(self.applied[0], self._generation, self._counted)
+
+
+@define(eq=False)
+class InstallJob:
+    """Replaces the state by a finished snapshot; ``write`` is for a disk thread."""
+
+    _store: StateStore
+    _writer: SnapshotWriter
+
+    def write(self) -> None:
+        """Swap the directories (disk thread); reads wait for some 20 ms.
+
+        Raises :exc:`StoreFailed`.
+        """
+        self._store._install(self._writer)
+
+    def done(self) -> None:
+        """Nothing is left to show: the new state is visible since ``write`` returned."""
+
+
+@define(eq=False)
 class StateStore:
     """Keys and values of the machines, the applied index, the membership and its addresses."""
 
@@ -62,8 +98,7 @@ class StateStore:
     installed: tuple[int, int] = field(default=(0, 0), init=False)
     """Where the snapshot stands that this state began with."""
     conf_state: ConfState = field(default=ConfState(), init=False)
-    members: Mapping[int, bytes] = field(factory=dict, init=False)
-    """What the node knows of each member: its address, in the node's own encoding."""
+    member_addresses: Mapping[int, str] = field(factory=dict, init=False)
     synced_index: int = field(default=0, init=False)
     """The applied index that is certainly durable.  Invariant: synced_index <= applied_index."""
     instance_id: bytes = field(default=b"", init=False)
@@ -85,7 +120,7 @@ class StateStore:
             self.applied_index, self.applied_term = decode_place(APPLIED, applied)
             conf, members = read(self.db, CONF_STATE), read(self.db, MEMBERS)
             self.conf_state = decode_conf_state(conf) if conf is not None else ConfState()
-            self.members = decode_members(members) if members is not None else {}
+            self.member_addresses = decode_members(members) if members is not None else {}
         # LevelDB writes all it recovers to synced tables before it is open.
         self.synced_index = self.applied_index
         self._unsynced = 0
@@ -135,7 +170,7 @@ class StateStore:
         writes: Mapping[bytes, bytes | None],
         applied: tuple[int, int],
         conf_state: ConfState | None,
-        members: Mapping[int, bytes] | None,
+        addresses: Mapping[int, str] | None,
     ) -> None:
         """Write a transaction (see :meth:`StateTransaction.commit`, its only caller)."""
         if generation != self._generation:
@@ -155,11 +190,12 @@ class StateStore:
                 batch.put(APPLIED, encode_place(APPLIED, *applied))
                 if conf_state is not None:
                     batch.put(CONF_STATE, encode_conf_state(conf_state))
-                if members is not None:
-                    batch.put(MEMBERS, encode_members(members))
+                if addresses is not None:
+                    batch.put(MEMBERS, encode_members(addresses))
             self.applied_index, self.applied_term = applied
             self.conf_state = self.conf_state if conf_state is None else conf_state
-            self.members = self.members if members is None else members
+            if addresses is not None:
+                self.member_addresses = addresses
 
     # -- durability ----------------------------------------------------------------------------
 
@@ -168,21 +204,29 @@ class StateStore:
         """True when so much is unsynced that a :meth:`sync` is due."""
         return self._unsynced > WANT_SYNC_BYTES
 
-    def sync(self) -> None:
-        """Make durable what is committed when this begins, then raise ``synced_index``.
+    def sync(self) -> SyncJob:
+        """Make the job that makes the state of now durable.
 
-        Blocks: it belongs in a disk thread, and as it may wait for a compaction of LevelDB, best
-        in one that the log does not use.  Raises :exc:`StoreFailed`.
+        It may wait for a compaction of LevelDB, so it belongs in a disk thread that the log does
+        not use.  Raises :exc:`StoreFailed`.
         """
+        self.health.check()
+        applied = (self.applied_index, self.applied_term)
+        return SyncJob(self, applied, self._generation, self._unsynced)
+
+    def _flush(self, applied: tuple[int, int], generation: int) -> None:
         with self._flushing, self.health.guard():
-            with self._gate:
-                applied, counted = (self.applied_index, self.applied_term), self._unsynced
+            if generation != self._generation:
+                return
             flush(self.db)
             # A flush reports no error; a write after a failed one does.
             self.db.put(SYNCED, encode_place(SYNCED, *applied), sync=True)
-            with self._gate:
-                self.synced_index = applied[0]
-                self._unsynced -= counted
+
+    def _show_synced(self, index: int, generation: int, counted: int) -> None:
+        # A job of the state before a snapshot says nothing about the state after it.
+        if generation == self._generation:
+            self.synced_index = max(self.synced_index, index)
+            self._unsynced = max(0, self._unsynced - counted)
 
     # -- snapshots -------------------------------------------------------------------------------
 
@@ -196,15 +240,19 @@ class StateStore:
         """Begin to receive a snapshot beside the present state; an unfinished one is dropped."""
         return SnapshotWriter(self._directory, self.instance_id, self.health)
 
-    def install(self, writer: SnapshotWriter) -> None:
-        """Replace the state by a finished snapshot (disk thread); reads wait for some 20 ms.
+    def install(self, writer: SnapshotWriter) -> InstallJob:
+        """Make the job that replaces the state by a finished snapshot.
 
-        Afterwards the log must be told, as :meth:`uring.store.directory.DataDirectory.install`
-        does; a crash in between is repaired at the next opening.  Raises :exc:`StoreFailed`, and
+        Afterwards the log must be told (``LogStore.prepare(..., snapshot_meta=...)``); a crash in
+        between is repaired at the next opening.  Raises :exc:`StoreFailed`, and
         :exc:`ValueError` if ``writer`` is not finished or behind the state.
         """
+        self.health.check()
         if not writer.finished or writer.place[0] < self.applied_index:
             raise ValueError("the snapshot is not finished, or older than the state")
+        return InstallJob(self, writer)
+
+    def _install(self, writer: SnapshotWriter) -> None:
         with self._flushing, self._gate, self.health.guard():
             self._generation += 1
             self.db.close()

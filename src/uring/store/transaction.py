@@ -23,7 +23,7 @@ class StateTransaction:
     _writes: dict[bytes, bytes | None] = field(factory=dict, init=False)
     _keys: list[bytes] = field(factory=list, init=False)
     _conf_state: ConfState | None = field(default=None, init=False)
-    _members: dict[int, bytes] | None = field(default=None, init=False)
+    _addresses: dict[int, str] | None = field(default=None, init=False)
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value under ``key``, or None.  Raises :exc:`StoreFailed`."""
@@ -55,9 +55,9 @@ class StateTransaction:
         """Change the membership with this transaction."""
         self._conf_state = conf_state
 
-    def set_members(self, members: Mapping[int, bytes]) -> None:
-        """Replace what is known of the members (addresses) with this transaction."""
-        self._members = dict(members)
+    def set_member_addresses(self, addresses: Mapping[int, str]) -> None:
+        """Replace the members' addresses with this transaction."""
+        self._addresses = dict(addresses)
 
     def commit(self, applied_index: int, applied_term: int) -> None:
         """Write everything in one unsynced batch; ``applied_index`` is the last entry in it.
@@ -70,7 +70,7 @@ class StateTransaction:
             self._writes,
             (applied_index, applied_term),
             self._conf_state,
-            self._members,
+            self._addresses,
         )
 
     def _write(self, key: bytes, value: bytes | None) -> None:

@@ -29,11 +29,6 @@ class EntryWindow:
         """The first index in memory; equal to ``end`` when there is none."""
         return self.end - len(self._entries)
 
-    @property
-    def size(self) -> int:
-        """Bytes in memory."""
-        return self._bytes
-
     def get(self, index: int) -> Entry:
         """Return the entry at ``index``, which must lie in ``start <= index < end``."""
         return self._entries[index - self.start]
