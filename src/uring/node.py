@@ -94,6 +94,8 @@ class Node:
     _writing: bool = field(default=False, init=False)
     _compacting: bool = field(default=False, init=False)
     _installing: bool = field(default=False, init=False)
+    _postponed: bool = field(default=False, init=False)
+    """Batches wait because leadership was being handed over."""
     _running: bool = field(default=False, init=False)
     _leader: int = field(default=0, init=False)
     _role: str = field(default="Follower", init=False)
@@ -306,6 +308,9 @@ class Node:
         self.transfers.sweep(now)
         if not self.raft.is_leader:
             self._send_unresolved(older_than=settings.election)
+        elif self._postponed and not self.raft.status().lead_transferee:
+            self._postponed = False
+            self._send_unresolved()
         self.wake()
 
     def _disk_stalled(self, now: float) -> bool:
@@ -361,7 +366,10 @@ class Node:
             try:
                 self.raft.propose(batch)
             except ProposalDropped as dropped:
-                self.proposals.refuse(sequence, Overloaded(str(dropped)))
+                if self.raft.status().lead_transferee:
+                    self._postponed = True  # for the next leader, or for this one if it stays
+                else:
+                    self.proposals.refuse(sequence, Overloaded(str(dropped)))
         elif leader:
             forward = Forward(to=leader, from_=self.id, sequence=sequence, batch=batch)
             self.mesh.send(leader, [forward])

@@ -151,6 +151,7 @@ class NodeService(Service):
             connect=lambda address: client_endpoint(reactor, address),
             random=chance,
         )
+        feed = Feed()
         self.disk = DiskThread(reactor, "uring-log", reactor.seconds)
         self.background = DiskThread(reactor, "uring-background", reactor.seconds)
         node = self.node = Node(
@@ -171,8 +172,13 @@ class NodeService(Service):
             disk=self.disk,
             background=self.background,
             mesh=mesh,
-            machines=Machines(),
-            feed=Feed(),
+            machines=Machines(
+                answered=lambda proposer, incarnation: (
+                    (proposer, incarnation) == (identity.node_id, identity.incarnation)
+                ),
+                heard=feed.has_listeners,
+            ),
+            feed=feed,
             fail_stop=self.fail_stop,
         )
         mesh.on_messages = node.receive

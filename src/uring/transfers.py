@@ -68,6 +68,11 @@ class Transfers:
         now = self.node.clock.seconds()
         self._drop(message.to)
         reader = self.node.directory.state.snapshot_reader()
+        if reader.meta != message.snapshot.meta:
+            # Something was applied since the core decided; it decides again at once.
+            reader.close()
+            self.node.raft.report_snapshot(message.to, False)
+            return
         outgoing = Outgoing(message, reader, heard=now)
         self._outgoing[message.to] = outgoing
         self.log.info(

@@ -13,8 +13,8 @@ from typing import Any
 
 from attrs import evolve
 
-from uring.raft import MemoryStorage, RawNode, Ready, ReadState, Settings
-from uring.raft.local import AnyMessage
+from uring.raft import MemoryStorage, RawNode, ReadState, Ready, Settings
+from uring.raft.local import AnyMessage, Seal
 from uring.raft.membership import decode_conf_change
 from uring.raft.messages import InstallSnapshot, Message
 from uring.raft.ready import StorageAppend, StorageApply
@@ -46,8 +46,11 @@ class LiveStorage(MemoryStorage):
 class Host:
     """One node: its core, its disk, its state machine and what they still have to do."""
 
-    def __init__(self, settings: Settings, storage: LiveStorage, seed: int) -> None:
+    def __init__(
+        self, settings: Settings, storage: LiveStorage, seed: int, seal: Seal | None = None
+    ) -> None:
         self.settings = settings
+        self.seal = seal
         self.storage = storage
         self.seed = seed
         self.read_states: list[ReadState] = []
@@ -75,7 +78,7 @@ class Host:
         self.applied.clear()
         self._load(snapshot)
         settings = evolve(self.settings, applied=snapshot.meta.index)
-        self.raw = RawNode(settings, self.storage, Random(self.seed))
+        self.raw = RawNode(settings, self.storage, Random(self.seed), seal=self.seal)
         self.storage.make_snapshot = self.make_snapshot
 
     def _load(self, snapshot: Snapshot) -> None:
@@ -171,9 +174,15 @@ class Cluster:
     """
 
     def __init__(
-        self, size: int = 3, conf_state: ConfState | None = None, seed: int = 0, **settings: Any
+        self,
+        size: int = 3,
+        conf_state: ConfState | None = None,
+        seed: int = 0,
+        seal: Seal | None = None,
+        **settings: Any,
     ) -> None:
         self.seed = seed
+        self._seal = seal
         self.conf_state = conf_state or ConfState(voters=tuple(range(1, size + 1)))
         self._settings = {"check_quorum": False, "pre_vote": False, **settings}
         self.hosts: dict[int, Host] = {}
@@ -191,7 +200,7 @@ class Cluster:
             storage.apply_snapshot(Snapshot(SnapshotMeta(1, 1, conf_state)))
             storage.set_hard_state(HardState(term=1, commit=1))
         merged: dict[str, Any] = {**self._settings, **settings}
-        host = Host(Settings(node_id=node, **merged), storage, self.seed * 1000 + node)
+        host = Host(Settings(node_id=node, **merged), storage, self.seed * 1000 + node, self._seal)
         self.hosts[node] = host
         return host
 

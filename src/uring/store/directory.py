@@ -60,16 +60,17 @@ class DataDirectory:
     _lock: BinaryIO
     _closed: bool = field(default=False, init=False)
 
-    def set_cluster_id(self, cluster_id: bytes) -> None:
+    def set_cluster_id(self, cluster_id: bytes, replace: bool = False) -> None:
         """Join a cluster for good: 16 bytes, synced before this returns.
 
-        Raises :exc:`ValueError` if the directory belongs to another cluster, :exc:`StoreFailed`.
+        Raises :exc:`ValueError` if the directory belongs to another cluster and ``replace`` is not
+        given, :exc:`StoreFailed`.
         """
         if len(cluster_id) != ID_BYTES:
             raise ValueError(f"a cluster id has {ID_BYTES} bytes")
         if self.identity.cluster_id == cluster_id:
             return
-        if self.identity.cluster_id:
+        if self.identity.cluster_id and not replace:
             raise ValueError(f"{self.path} belongs to another cluster")
         identity = evolve(self.identity, cluster_id=cluster_id)
         with self.log.health.guard():
