@@ -34,6 +34,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "uring.options": (),
     "uring.logs": (),
     "uring.timers": (),
+    "uring.recover": (
+        "uring.machines.table",
+        "uring.members",
+        "uring.options",
+        "uring.raft.types",
+        "uring.store",
+    ),
     "uring.service": ("uring",),
 }
 """What each room may import of the project, besides itself."""
@@ -58,7 +65,7 @@ TYPES_OF_THE_STORE = {
 }
 """What single modules beside the node may import more than it."""
 
-NOT_FOR_THE_NODE = ("uring.service", "uring.options", "uring.logs", "uring.timers")
+NOT_FOR_THE_NODE = ("uring.service", "uring.recover", "uring.options", "uring.logs", "uring.timers")
 """Modules beside the node that are above it."""
 
 PURE = ("uring.raft", "uring.wire", "uring.machines")

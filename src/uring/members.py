@@ -8,7 +8,7 @@ lost message, a refused proposal or a change of leader delays a request and neve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from attrs import define, field
@@ -25,7 +25,16 @@ from uring.errors import (
     UringError,
 )
 from uring.raft.local import ProposalDropped
-from uring.raft.types import ConfChange, ConfChangeKind, ConfChangeSingle, Role
+from uring.raft.membership import encode_conf_change
+from uring.raft.types import (
+    ConfChange,
+    ConfChangeKind,
+    ConfChangeSingle,
+    EntryKind,
+    HardState,
+    Role,
+)
+from uring.wire.codec import seal
 from uring.wire.envelopes import AdminReply, AdminRequest, Announce
 from uring.wire.hello import Hello, HelloRefused
 
@@ -71,6 +80,27 @@ def encode_member(node_id: int, member: Member) -> bytes:
 def decode_member(context: bytes) -> tuple[int, Member]:
     """Return what :func:`encode_member` was given.  Raises ``msgspec.DecodeError``."""
     return _CONTEXT.decode(context)
+
+
+def found_cluster(directory: Any, address: str, cluster_id: bytes) -> None:
+    """Make an open, empty data directory the first member of a new cluster; synced on return.
+
+    The founder is added by the first entry of the log, so that whoever gets the log from its
+    beginning learns of it in the same way as of everybody else.  The cluster's id is written last:
+    a log without one is what a crash on the way leaves, and is taken up here.
+    """
+    identity = directory.identity
+    if directory.log.last_index() == 0:
+        founder = Member(address, identity.instance_id)
+        change = ConfChange(
+            changes=(ConfChangeSingle(ConfChangeKind.ADD_NODE, identity.node_id),),
+            context=encode_member(identity.node_id, founder),
+        )
+        entry = seal(1, 1, EntryKind.CONF_CHANGE_V2, encode_conf_change(change))
+        batch = directory.log.prepare(HardState(term=1, commit=1), [entry])
+        batch.write()
+        batch.done()
+    directory.set_cluster_id(cluster_id)
 
 
 @define

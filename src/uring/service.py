@@ -25,22 +25,14 @@ from uring.errors import UringError
 from uring.feed import Feed
 from uring.machines.commands import SetSize
 from uring.machines.table import Machines
-from uring.members import Member, encode_member
+from uring.members import found_cluster
 from uring.node import Node, NodeSettings
 from uring.options import Options, Settings
 from uring.peers.address import advertised, client_endpoint, server_endpoint
 from uring.peers.door import PeerOrHttpFactory
 from uring.peers.mesh import Mesh
 from uring.raft.core import RawNode
-from uring.raft.membership import encode_conf_change
 from uring.raft.settings import Settings as RaftSettings
-from uring.raft.types import (
-    ConfChange,
-    ConfChangeKind,
-    ConfChangeSingle,
-    EntryKind,
-    HardState,
-)
 from uring.store.directory import DataDirectory, open_directory
 from uring.store.disk import DiskThread
 from uring.store.failures import DirectoryError
@@ -107,32 +99,12 @@ class NodeService(Service):
         try:
             self._address = advertised(self.settings.advertise or self.settings.endpoint)
             self.directory = open_directory(self.settings.data_dir, self.settings.node_id)
-            self._bootstrap(self.directory)
+            if self.settings.bootstrap and not self.directory.identity.cluster_id:
+                found_cluster(self.directory, self._address, os.urandom(16))
         except (DirectoryError, ValueError) as problem:
             raise SystemExit(f"uring: {problem}") from None
         self._build(self.directory)
         self.reactor.callWhenRunning(self._take_signals)
-
-    def _bootstrap(self, directory: DataDirectory) -> None:
-        """Found a cluster of one, unless the directory belongs to a cluster already.
-
-        The founder is added by the first entry of the log, so that whoever gets the log from its
-        beginning learns of it in the same way as of everybody else.
-        """
-        if not self.settings.bootstrap or directory.identity.cluster_id:
-            return
-        founder = Member(self._address, directory.identity.instance_id)
-        change = ConfChange(
-            changes=(ConfChangeSingle(ConfChangeKind.ADD_NODE, self.settings.node_id),),
-            context=encode_member(self.settings.node_id, founder),
-        )
-        entry = seal(1, 1, EntryKind.CONF_CHANGE_V2, encode_conf_change(change))
-        # A log without a cluster is what a crash before the last line leaves.
-        if directory.log.last_index() == 0:
-            batch = directory.log.prepare(HardState(term=1, commit=1), [entry])
-            batch.write()
-            batch.done()
-        directory.set_cluster_id(os.urandom(16))
 
     def _build(self, directory: DataDirectory) -> None:
         settings, reactor = self.settings, self.reactor

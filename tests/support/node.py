@@ -1,0 +1,141 @@
+"""A real node with a clock, disks and a mesh that do only what they are told."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.task import Clock
+
+from tests.support.disk import ManualDisk
+from uring.feed import Feed
+from uring.machines.table import Machines
+from uring.members import found_cluster
+from uring.node import Node, NodeSettings
+from uring.raft.core import RawNode
+from uring.raft.settings import Settings
+from uring.store.directory import DataDirectory, open_directory
+from uring.wire.codec import PeerMessage, seal
+
+TICK = 0.05
+ELECTION = 1.0
+
+
+@define
+class RecordingMesh:
+    """Keeps what is sent; everybody can be reached."""
+
+    sent: list[tuple[int, PeerMessage]] = field(factory=list)
+    members: dict[int, str] = field(factory=dict)
+
+    def send(self, to: int, messages: Sequence[PeerMessage]) -> bool:
+        self.sent.extend((to, message) for message in messages)
+        return True
+
+    def set_members(self, members: Mapping[int, str]) -> None:
+        self.members = dict(members)
+
+    def connected(self) -> set[int]:
+        return set(self.members)
+
+
+@define
+class StallableDisk(ManualDisk):
+    """A disk whose job under way can be said to have begun at some time."""
+
+    since: float | None = None
+
+    def busy_since(self) -> float | None:
+        return self.since
+
+
+@define
+class Bench:
+    """A node on the bench, and everything it was handed."""
+
+    node: Node
+    clock: Clock
+    disk: StallableDisk
+    background: StallableDisk
+    mesh: RecordingMesh
+    directory: DataDirectory
+    stopped: list[str]
+
+    def settle(self) -> None:
+        """Let turns pass and disks work until neither has anything left to do."""
+        for _ in range(100):
+            self.clock.advance(0)
+            if not self.disk.pending and not self.background.pending:
+                self.clock.advance(0)
+                if not self.disk.pending and not self.background.pending:
+                    return
+            self.disk.run_all()
+            self.background.run_all()
+        raise AssertionError("the node does not come to rest")
+
+    def pass_time(self, seconds: float) -> None:
+        """Let ``seconds`` pass, tick by tick, without the disks working."""
+        for _ in range(round(seconds / TICK)):
+            self.clock.advance(TICK)
+
+    def submit(self, command: Any) -> list[Any]:
+        """Submit ``command``; the list gets its answer."""
+        answers: list[Any] = []
+        self.node.submit(command, answers.append)
+        return answers
+
+    def query(self, query: Any, stale: bool = False) -> list[Any]:
+        """Ask ``query``; the list gets its answer."""
+        answers: list[Any] = []
+        self.node.query(query, answers.append, stale)
+        return answers
+
+    def close(self) -> None:
+        self.node.stop()
+        self.directory.close()
+
+
+def make_bench(path: str, bootstrap: bool = True, **settings: Any) -> Bench:
+    """Return a node 1 that has started in ``path``; with ``bootstrap`` it leads a cluster of one."""
+    directory = open_directory(path, 1)
+    if bootstrap and not directory.identity.cluster_id:
+        found_cluster(directory, "127.0.0.1:8081", b"c" * 16)
+    clock, mesh, stopped = Clock(), RecordingMesh(), []
+    disk, background = StallableDisk(), StallableDisk()
+    raft = RawNode(
+        Settings(
+            node_id=1,
+            election_ticks=20,
+            heartbeat_ticks=2,
+            async_storage_writes=True,
+            disable_proposal_forwarding=True,
+            step_down_on_removal=True,
+            applied=directory.state.applied_index,
+        ),
+        directory.log,
+        random.Random(1),
+        seal=seal,
+    )
+    node = Node(
+        settings=NodeSettings(
+            node_id=1,
+            address="127.0.0.1:8081",
+            version="0",
+            tick=TICK,
+            election=ELECTION,
+            **settings,
+        ),
+        clock=clock,
+        raft=raft,
+        directory=directory,
+        disk=disk,
+        background=background,
+        mesh=mesh,
+        machines=Machines(),
+        feed=Feed(),
+        fail_stop=stopped.append,
+    )
+    node.start()
+    return Bench(node, clock, disk, background, mesh, directory, stopped)

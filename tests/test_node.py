@@ -1,0 +1,253 @@
+"""The pump: the order of persisting, sending, applying and answering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.node import ELECTION, Bench, make_bench
+from uring.errors import OutcomeUnknown, Overloaded, Unavailable
+from uring.machines.commands import Change, Get, Old, Put
+from uring.machines.proposal import Proposal, encode
+from uring.raft.messages import Append, Heartbeat
+from uring.wire.envelopes import Forward, ForwardRefused
+
+
+class NodeTestCase(SynchronousTestCase):
+    """Makes nodes that are closed after the test."""
+
+    def bench(self, **options: Any) -> Bench:
+        bench = make_bench(self.mktemp(), **options)
+        self.addCleanup(bench.close)
+        return bench
+
+    def leader(self, **options: Any) -> Bench:
+        bench = self.bench(**options)
+        bench.settle()
+        self.assertEqual(bench.node.status()["role"], "Leader")
+        return bench
+
+
+class AnswerTests(NodeTestCase):
+    """When a client is told what."""
+
+    def test_founder_leads_without_waiting_for_a_time_out(self) -> None:
+        """The only voter campaigns when it starts: no time has to pass before the first write."""
+        bench = self.bench()
+        bench.settle()
+        answers = bench.submit(Put("beep", "boop"))
+        bench.settle()
+        self.assertEqual((answers, bench.clock.seconds()), ([Old(None)], 0.0))
+
+    def test_nothing_is_answered_before_it_is_durable(self) -> None:
+        """A put has no answer, and a read does not see it, until the log's write has finished."""
+        bench = self.leader()
+        answers = bench.submit(Put("beep", "boop"))
+        bench.clock.advance(0)
+        bench.clock.advance(0)
+        self.assertEqual(answers, [])
+        self.assertEqual(bench.query(Get("beep"), stale=True), [None])
+        bench.disk.run_one()
+        bench.clock.advance(0)
+        self.assertEqual(answers, [Old(None)])
+        self.assertEqual(bench.query(Get("beep"), stale=True), ["boop"])
+
+    def test_commands_of_one_turn_share_one_write(self) -> None:
+        """However many commands come in one turn, the disk has one job."""
+        bench = self.leader()
+        answers = [bench.submit(Put(f"k{i}", "v")) for i in range(100)]
+        bench.clock.advance(0)
+        self.assertEqual(bench.disk.pending, 1)
+        bench.settle()
+        self.assertEqual(answers, [[Old(None)]] * 100)
+
+    def test_time_out_says_that_the_outcome_is_unknown(self) -> None:
+        """A command that is not applied in time is answered by OutcomeUnknown, never as failed."""
+        bench = self.leader(request_timeout=0.5)
+        answers = bench.submit(Put("beep", "boop"))
+        bench.pass_time(0.6)
+        (answer,) = answers
+        self.assertIsInstance(answer, OutcomeUnknown)
+        self.assertIn("outcome unknown", str(answer))
+        bench.settle()
+        self.assertEqual(len(answers), 1)
+        self.assertEqual(bench.query(Get("beep"), stale=True), ["boop"])
+
+    def test_stranger_answers_at_once(self) -> None:
+        """A node that is no member refuses commands and reads at once, and shows its status."""
+        bench = self.bench(bootstrap=False)
+        (answer,) = bench.submit(Put("beep", "boop"))
+        self.assertIsInstance(answer, Unavailable)
+        self.assertIn("POST /node/1", str(answer))
+        self.assertIsInstance(bench.query(Get("beep"))[0], Unavailable)
+        self.assertEqual(bench.query(Get("beep"), stale=True), [None])
+        status = bench.node.status()
+        self.assertEqual((status["members"], status["leader"]), ([], None))
+
+    def test_bound_on_waiting_commands_has_an_answer(self) -> None:
+        """Beyond the bound a command is refused as Overloaded; the others are not harmed."""
+        bench = self.leader(waiting_commands=2)
+        answers = [bench.submit(Put(f"k{i}", "v")) for i in range(3)]
+        self.assertIsInstance(answers[2][0], Overloaded)
+        bench.settle()
+        self.assertEqual(answers[:2], [[Old(None)]] * 2)
+
+    def test_stopping_answers_everything(self) -> None:
+        """Whoever waits when the node stops is told so."""
+        bench = self.leader()
+        put = bench.submit(Put("beep", "boop"))
+        bench.clock.advance(0)
+        late, read = bench.submit(Put("late", "v")), bench.query(Get("beep"))
+        bench.node.stop()
+        self.assertIsInstance(put[0], OutcomeUnknown)
+        self.assertIsInstance(late[0], Unavailable)
+        self.assertIsInstance(read[0], Unavailable)
+        self.assertIsInstance(bench.submit(Put("beep", "boop"))[0], Unavailable)
+
+    def test_restart_keeps_what_was_answered(self) -> None:
+        """A new node on the same directory has every value that was answered for."""
+        path = self.mktemp()
+        bench = make_bench(path)
+        bench.settle()
+        answers = bench.submit(Put("beep", "boop"))
+        bench.settle()
+        bench.close()
+        self.assertEqual(answers, [Old(None)])
+        again = make_bench(path)
+        self.addCleanup(again.close)
+        again.settle()
+        read = again.query(Get("beep"))
+        again.settle()
+        self.assertEqual(read, ["boop"])
+
+
+class DiskTests(NodeTestCase):
+    """What a disk that fails or hangs does to a node."""
+
+    def test_failed_write_is_final(self) -> None:
+        """After one failed write the node stops, says why, and has answered nothing."""
+        bench = self.leader()
+        answers = bench.submit(Put("beep", "boop"))
+        bench.clock.advance(0)
+        bench.disk.fail_next(OSError("no space left on device"))
+        bench.disk.run_one()
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(len(bench.stopped), 1)
+        self.assertIn("no space left", bench.stopped[0])
+        self.assertEqual(answers, [])
+        bench.pass_time(2 * ELECTION)
+        self.assertEqual(bench.query(Get("beep"), stale=True), [None])
+
+    def test_leader_with_a_hanging_disk_steps_down(self) -> None:
+        """A write that hangs beyond an election time-out ends leadership, and /status says why."""
+        bench = self.leader()
+        bench.submit(Put("beep", "boop"))
+        bench.clock.advance(0)
+        bench.disk.since = bench.clock.seconds()
+        bench.pass_time(ELECTION + 0.2)
+        status = bench.node.status()
+        self.assertEqual((status["role"], status["leader"]), ("Follower", None))
+        self.assertEqual(len(status["faults"]), 1)
+        self.assertIn("disk", status["faults"][0])
+
+    def test_node_with_a_hanging_disk_does_not_campaign(self) -> None:
+        """As long as the write hangs there is no election; when it is done there is a leader."""
+        bench = self.leader()
+        term = bench.node.status()["term"]
+        bench.submit(Put("beep", "boop"))
+        bench.clock.advance(0)
+        bench.disk.since = bench.clock.seconds()
+        bench.pass_time(10 * ELECTION)
+        self.assertEqual(bench.node.status()["term"], term)
+        bench.disk.since = None
+        for _ in range(100):
+            bench.pass_time(0.1)
+            bench.settle()
+        status = bench.node.status()
+        self.assertEqual((status["role"], status["faults"]), ("Leader", []))
+
+
+class ForwardTests(NodeTestCase):
+    """Batches of other nodes."""
+
+    def batch(self, sequence: int, *commands: Put) -> bytes:
+        return encode(Proposal(2, 1, sequence, 1, list(commands)))
+
+    def forward(self, bench: Bench, sequence: int, *commands: Put) -> None:
+        batch = self.batch(sequence, *commands)
+        bench.node.receive(2, [Forward(to=1, from_=2, sequence=sequence, batch=batch)])
+        bench.settle()
+
+    def test_batch_that_comes_twice_applies_once(self) -> None:
+        """A forward that is repeated because its answer was lost changes nothing any more."""
+        bench = self.leader()
+        changes: list[Change] = []
+        bench.node.subscribe("kv", changes.extend)
+        self.forward(bench, 1, Put("beep", "one"))
+        self.forward(bench, 2, Put("beep", "two"))
+        self.forward(bench, 1, Put("beep", "one"))
+        self.assertEqual(bench.query(Get("beep"), stale=True), ["two"])
+        self.assertEqual([change.revision for change in changes], [1, 2])
+
+    def test_who_does_not_lead_says_so(self) -> None:
+        """A forward to a node that does not lead is refused by a message, not lost."""
+        bench = self.bench(bootstrap=False)
+        bench.directory.set_cluster_id(b"c" * 16)
+        self.forward(bench, 7, Put("beep", "boop"))
+        ((to, refusal),) = bench.mesh.sent
+        assert isinstance(refusal, ForwardRefused)
+        self.assertEqual((to, refusal.sequence, refusal.overloaded), (2, 7, False))
+
+    def test_garbage_in_a_batch_harms_nobody(self) -> None:
+        """A batch that cannot be decoded is applied as nothing; the node goes on."""
+        bench = self.leader()
+        bench.node.receive(2, [Forward(to=1, from_=2, sequence=1, batch=b"\xc1garbage")])
+        bench.settle()
+        answers = bench.submit(Put("beep", "boop"))
+        bench.settle()
+        self.assertEqual((answers, bench.stopped), ([Old(None)], []))
+
+
+class ClusterTests(NodeTestCase):
+    """Belonging to a cluster."""
+
+    def test_stranger_joins_the_first_that_treats_it_as_a_member(self) -> None:
+        """A node without a cluster takes the id of the cluster whose leader sends to it."""
+        bench = self.bench(bootstrap=False)
+        bench.node.administration.clusters[2] = b"d" * 16
+        heartbeat = Heartbeat(to=1, from_=2, term=4)
+        bench.node.receive(2, [heartbeat])
+        bench.settle()
+        self.assertEqual(bench.directory.identity.cluster_id, b"d" * 16)
+        self.assertEqual(bench.node.status()["leader"], 2)
+
+    def test_message_of_a_node_without_a_cluster_is_not_taken(self) -> None:
+        """Two nodes that both belong nowhere do not make each other a leader."""
+        bench = self.bench(bootstrap=False)
+        bench.node.receive(2, [Append(to=1, from_=2, term=4, prev_index=0, prev_term=0)])
+        bench.settle()
+        self.assertEqual((bench.node.status()["term"], bench.mesh.sent), (0, []))
+
+
+class CompactionTests(NodeTestCase):
+    """The log's past."""
+
+    def test_log_is_bounded_and_nothing_is_lost(self) -> None:
+        """Past the threshold old entries go, trailing ones stay, and a restart has every value."""
+        path = self.mktemp()
+        bench = make_bench(path, log_entries_max=20, trailing_entries=5)
+        bench.settle()
+        for number in range(60):
+            bench.submit(Put(f"k{number}", str(number)))
+            bench.settle()
+        status = bench.node.status()
+        self.assertGreater(status["first_index"], 20)
+        self.assertLessEqual(status["last_index"] - status["first_index"], 25)
+        self.assertGreaterEqual(status["last_index"] - status["first_index"], 4)
+        bench.close()
+        again = make_bench(path)
+        self.addCleanup(again.close)
+        again.settle()
+        reads = [again.query(Get(f"k{number}"), stale=True) for number in range(60)]
+        self.assertEqual(reads, [[str(number)] for number in range(60)])
