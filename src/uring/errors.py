@@ -48,7 +48,7 @@ class Unavailable(UringError):
 
 
 class Overloaded(Unavailable):
-    """A bound on waiting work is reached: nothing was done, try again in ``retry_after`` seconds."""
+    """Too much is waiting: nothing was done, try again in ``retry_after`` seconds."""
 
     retry_after: ClassVar[int] = 1
 

@@ -156,6 +156,7 @@ class Node:
 
     @property
     def id(self) -> int:
+        """Who this is."""
         return self.settings.node_id
 
     def wake(self) -> None:
@@ -614,6 +615,7 @@ class Node:
         return self.administration.known
 
     def addresses(self) -> dict[int, str]:
+        """Return id -> "host:port" of every member."""
         return {node_id: member.address for node_id, member in self.members_known().items()}
 
     def members(self) -> dict[int, str]:

@@ -272,7 +272,8 @@ class Transfers:
         complete = self._complete
         if complete is None or complete.message.snapshot.meta.index != meta.index:
             raise RuntimeError(f"no snapshot up to index {meta.index} has been received")
-        return self.node.directory.state.install(complete.writer)
+        job: InstallJob = self.node.directory.state.install(complete.writer)
+        return job
 
     def installed(self) -> None:
         """The received state is the state."""

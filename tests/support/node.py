@@ -98,11 +98,12 @@ class Bench:
 
 
 def make_bench(path: str, bootstrap: bool = True, **settings: Any) -> Bench:
-    """Return a node 1 that has started in ``path``; with ``bootstrap`` it leads a cluster of one."""
+    """Return a node 1 that has started in ``path``, the founder of a cluster or a stranger."""
     directory = open_directory(path, 1)
     if bootstrap and not directory.identity.cluster_id:
         found_cluster(directory, "127.0.0.1:8081", b"c" * 16)
-    clock, mesh, stopped = Clock(), RecordingMesh(), []
+    clock, mesh = Clock(), RecordingMesh()
+    stopped: list[str] = []
     disk, background = StallableDisk(), StallableDisk()
     raft = RawNode(
         Settings(
