@@ -62,6 +62,19 @@ class AnswerTests(NodeTestCase):
         bench.settle()
         self.assertEqual(answers, [[Old(None)]] * 100)
 
+    def test_commit_index_alone_is_no_write(self) -> None:
+        """One put is one write: that it is committed is written with what comes next."""
+        bench = self.leader()
+        writes = []
+        for number in range(10):
+            bench.submit(Put(f"k{number}", "v"))
+            bench.clock.advance(0)
+            while bench.disk.pending:
+                writes.append(bench.disk.pending)
+                bench.disk.run_one()
+                bench.clock.advance(0)
+        self.assertEqual(writes, [1] * 10)
+
     def test_time_out_says_that_the_outcome_is_unknown(self) -> None:
         """A command that is not applied in time is answered by OutcomeUnknown, never as failed."""
         bench = self.leader(request_timeout=0.5)

@@ -28,7 +28,7 @@ from uring.raft.local import ProposalDropped
 from uring.raft.membership import decode_conf_change
 from uring.raft.messages import InstallSnapshot, Message
 from uring.raft.ready import StorageAppend, StorageApply
-from uring.raft.types import Entry, EntryKind, Role
+from uring.raft.types import Entry, EntryKind, HardState, Role
 from uring.reads import LinearizableReads
 from uring.transfers import Transfers
 from uring.wire.envelopes import (
@@ -91,6 +91,8 @@ class Node:
     _tick_call: IDelayedCall | None = field(default=None, init=False)
     _last_tick: float = field(default=0.0, init=False)
     _appends: list[StorageAppend] = field(factory=list, init=False)
+    _late_state: HardState | None = field(default=None, init=False)
+    """A commit index that is written with whatever is written next."""
     _writing: bool = field(default=False, init=False)
     _compacting: bool = field(default=False, init=False)
     _installing: bool = field(default=False, init=False)
@@ -418,19 +420,20 @@ class Node:
         if self._appends[0].snapshot is not None:
             self._install(self._appends.pop(0))
             return
-        merged: list[StorageAppend] = []
-        while self._appends and self._appends[0].snapshot is None:
-            merged.append(self._appends.pop(0))
-        hard_state = None
+        hard_state, self._late_state = self._late_state, None
         entries: list[Entry] = []
-        for append in merged:
+        responses: list[Any] = []
+        while self._appends and self._appends[0].snapshot is None:
+            append = self._appends.pop(0)
             hard_state = append.hard_state or hard_state
+            responses.extend(append.responses)
             if append.entries:
                 _overwrite(entries, append.entries)
-        responses = [response for append in merged for response in append.responses]
-        if hard_state is None and not entries:
-            self._deliver(responses)
-            self.wake()
+        if not entries and self._is_only_commit(hard_state):
+            self._late_state = hard_state
+            if responses:
+                self._deliver(responses)
+                self.wake()
             return
         batch = self.directory.log.prepare(hard_state, entries)
         self._writing = True
@@ -442,6 +445,15 @@ class Node:
             self.wake()
 
         self._in_thread(self.disk, batch, "the log could not be written", done)
+
+    def _is_only_commit(self, hard_state: HardState | None) -> bool:
+        """Tell whether all that is new is the commit index, which can wait for the next write.
+
+        It is a hint: after a restart the leader tells it again, and the state never falls behind
+        what it had applied.
+        """
+        saved = self.directory.log.hard_state
+        return hard_state is None or (hard_state.term, hard_state.vote) == (saved.term, saved.vote)
 
     def _survived(self, result: object, what: str) -> bool:
         """Return False, and stop for good, when the disk failed: it is never tried again."""
@@ -460,6 +472,7 @@ class Node:
         assert append.snapshot is not None
         meta = append.snapshot.meta
         job = self.transfers.install(meta)
+        self._late_state = None  # of the log that goes
         self._writing = self._installing = True
 
         def state_replaced() -> None:
