@@ -6,11 +6,13 @@ import os
 import random
 import signal
 import threading
+from contextlib import suppress
 from typing import Any
 
 from attrs import define, field
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -233,7 +235,7 @@ class NodeService(Service):
         signal.signal(signal.SIGTERM, stop)
 
     def _stop_reactor(self) -> None:
-        if self.reactor.running:
+        with suppress(ReactorNotRunning):  # a second signal, while it stops
             self.reactor.stop()
 
     def fail_stop(self, reason: str) -> None:

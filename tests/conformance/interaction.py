@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from attrs import evolve
 
@@ -10,7 +11,7 @@ from tests.conformance import describe
 from tests.conformance.confchanges import parse_changes
 from tests.conformance.datadriven import Command, Directive, parse_command
 from tests.conformance.members import Member
-from tests.conformance.options import STUB, is_true, with_option
+from tests.conformance.options import STUB, is_true, option
 from tests.conformance.output import Output
 from uring.raft import NO_LIMIT, PeerNotFound, ProposalDropped
 from uring.raft.local import AnyMessage, StorageAppendResponse, StorageApplyResponse
@@ -120,7 +121,8 @@ class Interaction:
     # Setting up
 
     def _add_nodes(self, command: Command) -> None:
-        settings, conf_state, index, content = STUB, ConfState(), 0, b""
+        options: dict[str, Any] = {}
+        conf_state, index, content = ConfState(), 0, b""
         for argument in command.arguments[1:]:
             key, values = argument.key, argument.values
             if key == "voters":
@@ -132,14 +134,14 @@ class Interaction:
             elif key == "content":
                 content = values[0].encode()
             else:
-                settings = with_option(settings, key, values[0])
+                options |= option(key, values[0])
         start = Snapshot(SnapshotMeta(index, 0, conf_state), content)
         if start != Snapshot():
             if index <= 1:
                 raise ValueError("index must be specified as > 1 due to bootstrap")
             start = evolve(start, meta=evolve(start.meta, term=1))
         for _ in range(command.numbers()[0]):
-            settings = evolve(settings, node_id=len(self.members) + 1, applied=index)
+            settings = evolve(STUB, node_id=len(self.members) + 1, applied=index, **options)
             self.members.append(Member(settings, start, self.output.log))
 
     def _set_timeout(self, command: Command) -> None:
@@ -282,14 +284,15 @@ class Interaction:
     # The network
 
     def _deliver_messages(self, command: Command) -> None:
-        kind, drops = command.value("type"), command.values("drop") or ()
+        kind = command.value("type")
         if kind is not None and kind not in describe.NAMES.values():
             raise ValueError(f"unknown message type {kind}")
         handled = 0
-        for node in command.numbers():
-            handled += self._deliver(node, kind)
-        for text in drops:
-            handled += self._drop(int(text), kind)
+        for argument in command.arguments:
+            if not argument.values:
+                handled += self._deliver(int(argument.key), kind)
+            elif argument.key == "drop":
+                handled += sum(self._drop(int(node), kind) for node in argument.values)
         if not handled:
             self.output.write("no messages\n")
 

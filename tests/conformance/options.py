@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve
-
 from uring.raft import NO_LIMIT, Settings
 
 STUB = Settings(
@@ -28,27 +26,27 @@ def is_true(text: str) -> bool:
     return text.lower() in ("true", "t", "1")
 
 
-def with_option(settings: Settings, key: str, value: str) -> Settings:
-    """Return ``settings`` with one option of ``add-nodes`` set."""
-    switches = {
-        "async-storage-writes": "async_storage_writes",
-        "checkquorum": "check_quorum",
-        "prevote": "pre_vote",
-        "disable-conf-change-validation": "disable_conf_change_validation",
-        "step-down-on-removal": "step_down_on_removal",
-    }
-    numbers = {
-        "inflight": "max_inflight_messages",
-        "max-committed-size-per-ready": "max_committed_bytes_per_ready",
-    }
-    if key in switches:
-        switched: dict[str, Any] = {switches[key]: is_true(value)}
-        return evolve(settings, **switched)
-    if key in numbers:
-        counted: dict[str, Any] = {numbers[key]: int(value) or NO_LIMIT}
-        return evolve(settings, **counted)
+_SWITCHES = {
+    "async-storage-writes": "async_storage_writes",
+    "checkquorum": "check_quorum",
+    "prevote": "pre_vote",
+    "disable-conf-change-validation": "disable_conf_change_validation",
+    "step-down-on-removal": "step_down_on_removal",
+}
+_NUMBERS = {
+    "inflight": "max_inflight_messages",
+    "max-committed-size-per-ready": "max_committed_bytes_per_ready",
+}
+
+
+def option(key: str, value: str) -> dict[str, Any]:
+    """Return what an option of ``add-nodes`` changes.  Raises :exc:`ValueError`."""
+    if key in _SWITCHES:
+        return {_SWITCHES[key]: is_true(value)}
+    if key in _NUMBERS:
+        return {_NUMBERS[key]: int(value) or NO_LIMIT}
     if key == "read-only":
         if value not in ("safe", "lease-based"):
             raise ValueError(f'invalid read-only option "{value}"')
-        return evolve(settings, read_only_lease=value == "lease-based")
+        return {"read_only_lease": value == "lease-based"}
     raise ValueError(f"unknown option {key}")

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.conformance.__main__ import main
 from tests.conformance.datadriven import Argument, ScriptError, parse_script
+from tests.conformance.interaction import Interaction
 from tests.conformance.scripts import first_disagreement, scripts_below, testdata_directory
 
 
@@ -122,3 +123,96 @@ class Format(SynchronousTestCase):
     def test_no_separator(self) -> None:
         """A directive that never says what it prints is refused."""
         self.assertRaises(ScriptError, list, parse_script("a\nb\n"))
+
+
+class Options(SynchronousTestCase):
+    """Options and commands that few scripts use must work all the same."""
+
+    def _run_lines(self, *lines: str) -> str:
+        """Run commands silently and then the last one aloud; return what that one prints."""
+        script = "log-level none\n" + "\n".join(lines[:-1]) + "\nlog-level error\n----\n\n"
+        script += lines[-1] + "\n----\n"
+        runner = Interaction()
+        return [runner.run(directive) for directive in parse_script(script)][-1]
+
+    def test_order_of_options_does_not_matter(self) -> None:
+        """Lease reads and the check of the quorum, which they need, come in any order."""
+        for options in (
+            "read-only=lease-based checkquorum=true",
+            "checkquorum=true read-only=safe",
+        ):
+            printed = self._run_lines(f"add-nodes 1 voters=(1) index=3 {options}", "raft-log 1")
+            self.assertEqual("log is empty: first index=4, last index=3", printed)
+
+    def test_wrong_options(self) -> None:
+        """An option that is not known, or has no such value, is named."""
+        for options, words in (("colour=red", "colour"), ("read-only=maybe", "maybe")):
+            printed = self._run_lines("log-level none", f"add-nodes 1 {options}")
+            self.assertIn(words, printed)
+
+    def test_forget_and_transfer(self) -> None:
+        """Leaders are forgotten and replaced."""
+        setup = ["add-nodes 3 voters=(1,2,3) index=3 prevote=true", "campaign 1", "stabilize"]
+        self.assertEqual(
+            "1: StateLeader (Voter) Term:1 Lead:1\n2: StateFollower (Voter) Term:1 Lead:0\n"
+            "3: StateFollower (Voter) Term:1 Lead:1\n",
+            self._run_lines(*setup, "forget-leader 2", "raft-state"),
+        )
+        self.assertIn(
+            "3: StateLeader (Voter) Term:2 Lead:3",
+            self._run_lines(*setup, "transfer-leadership from=1 to=3", "stabilize", "raft-state"),
+        )
+
+    def test_snapshot_by_hand(self) -> None:
+        """A snapshot can be sent by hand, with content, to a learner."""
+        printed = self._run_lines(
+            "add-nodes 2 voters=(1) learners=(2) index=3 content=foo",
+            "campaign 1",
+            "stabilize",
+            "send-snapshot 1 2",
+        )
+        self.assertEqual(
+            "1->2 MsgSnap Term:1 Log:0/0\n  Snapshot: Index:4 Term:1 ConfState:Voters:[1]"
+            " VotersOutgoing:[] Learners:[2] LearnersNext:[] AutoLeave:false",
+            printed,
+        )
+
+    def test_timeout_by_hand(self) -> None:
+        """A node whose timeout is set campaigns after so many ticks."""
+        printed = self._run_lines(
+            "add-nodes 2 voters=(1,2) index=3",
+            "set-randomized-election-timeout 1 timeout=3",
+            "set-randomized-election-timeout 2 timeout=5",
+            "tick-election 1",
+            "tick-election 2",
+            "raft-state",
+        )
+        self.assertIn("1: StateCandidate", printed)
+        self.assertIn("2: StateFollower", printed)
+
+    def test_messages_of_one_type(self) -> None:
+        """Delivery can be limited to a type of message, and says if there was none."""
+        setup = ["add-nodes 2 voters=(1,2) index=3", "campaign 1", "process-ready 1"]
+        self.assertEqual("no messages\n", self._run_lines(*setup, "deliver-msgs 2 type=MsgApp"))
+        self.assertIn("1->2 MsgVote", self._run_lines(*setup, "deliver-msgs 2 type=MsgVote"))
+        self.assertIn("unknown", self._run_lines(*setup, "deliver-msgs 2 type=MsgWhat"))
+
+    def test_pages_and_steps_down(self) -> None:
+        """The limits and switches of a core can be set."""
+        printed = self._run_lines(
+            "add-nodes 2 voters=(1,2) index=3 max-committed-size-per-ready=1 inflight=1"
+            " step-down-on-removal=true disable-conf-change-validation=true",
+            "campaign 1",
+            "stabilize",
+            "status 1",
+        )
+        self.assertEqual(
+            "1: StateReplicate match=4 next=5\n2: StateReplicate match=4 next=5\n", printed
+        )
+
+    def test_nothing_to_do(self) -> None:
+        """Threads with nothing to do say so."""
+        setup = "add-nodes 1 voters=(1) index=3 async-storage-writes=true"
+        for thread in ("append", "apply"):
+            printed = self._run_lines(setup, f"process-{thread}-thread 1")
+            self.assertEqual(f"no {thread} work to perform", printed)

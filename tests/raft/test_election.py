@@ -202,6 +202,19 @@ class Winning(SynchronousTestCase):
             bench.step(VoteResponse(to=1, from_=2, term=1))
         self.assertEqual(Role.CANDIDATE, bench.role)
 
+    def test_first_answer_of_a_voter_stands(self) -> None:
+        """A voter that has said no in a term cannot say yes in it, nor the other way round."""
+        bench = Bench(voters=(1, 2, 3, 4, 5))
+        bench.raw.campaign()
+        bench.take()
+        bench.step(VoteResponse(to=1, from_=2, term=1, reject=True))
+        for voter in (2, 3):
+            bench.step(VoteResponse(to=1, from_=voter, term=1))
+        self.assertEqual(Role.CANDIDATE, bench.role)
+        bench.step(VoteResponse(to=1, from_=3, term=1, reject=True))
+        bench.step(VoteResponse(to=1, from_=4, term=1))
+        self.assertEqual(Role.LEADER, bench.role)
+
     def test_vote_of_stranger_is_refused(self) -> None:
         """A vote from a node that is not a member is not counted."""
         bench = Bench()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.bench import Bench
@@ -367,7 +369,7 @@ class FindingAgreement(SynchronousTestCase):
 class Flow(SynchronousTestCase):
     """How much is sent ahead of the answers."""
 
-    def _replicating(self, **settings: int) -> Bench:
+    def _replicating(self, **settings: Any) -> Bench:
         bench = Bench(**settings).lead()
         for voter in (2, 3):
             acknowledge(bench, voter, 1)

@@ -53,6 +53,16 @@ class Installing(SynchronousTestCase):
         self.assertEqual(3, answer.index)
         self.assertEqual(1, bench.raw.status().first_index)
 
+    def test_snapshot_from_before_the_log_is_ignored(self) -> None:
+        """A snapshot of what this node has dropped from its log long ago takes nothing back."""
+        bench = Bench(terms=(1, 1, 1, 1), term=2, commit=4)
+        bench.take()
+        bench.storage.create_snapshot(3, MEMBERS)
+        bench.storage.compact(3)
+        bench.step(install(1, 1))
+        self.assertFalse(bench.raw.installing_snapshot)
+        self.assertEqual((4, 4), (bench.raw.last_index, bench.raw.commit))
+
     def test_snapshot_for_others_is_ignored(self) -> None:
         """A snapshot whose members do not include this node is not installed."""
         bench = Bench(terms=(1,), term=2)
@@ -146,7 +156,7 @@ class Sending(SynchronousTestCase):
     def test_failed_snapshot_is_sent_again(self) -> None:
         """After a failure the leader probes once more at the next heartbeat's answer."""
         cluster = self._behind()
-        lost = []
+        lost: list[object] = []
 
         def lose_first(message: object) -> bool:
             if isinstance(message, InstallSnapshot) and not lost:
@@ -183,6 +193,7 @@ class Sending(SynchronousTestCase):
     def test_inactive_follower_gets_none(self) -> None:
         """A snapshot is not sent to a follower that was not heard of."""
         bench = Bench(terms=(1,) * 5, term=1, commit=5)
+        bench.take()
         bench.storage.create_snapshot(5, MEMBERS)
         bench.storage.compact(5)
         bench.lead()

@@ -97,7 +97,7 @@ class Transfer(SynchronousTestCase):
             self.assertTrue(cluster[1].raw.is_leader)
 
     def test_second_target_replaces_first(self) -> None:
-        """A second request for another node replaces the first; for the same one it changes none."""
+        """A request for another node replaces the first one; for the same node it is ignored."""
         cluster = Cluster(3)
         cluster.elect(1)
         cluster.isolate(3)
