@@ -99,7 +99,7 @@ class Rest:
         return answer
 
     def _body(self, request: Request, shape: type[Any]) -> Any:
-        data = request.content.read()
+        data = _content(request).read()
         return decode.convert(decode.parse(data, self.limits.json_depth), shape)
 
     # -- the node --------------------------------------------------------------------------------
@@ -134,8 +134,8 @@ class Rest:
     async def add_member(self, request: Request, member: str) -> bytes:
         node_id = _member_id(member)
         address = None
-        if request.content.read(1):
-            request.content.seek(0)
+        if _content(request).read(1):
+            _content(request).seek(0)
             given = self._body(request, MemberBody).address
             address = None if given is UNSET else _address(given)
         await self.gateway.add_member(node_id, address)
@@ -242,7 +242,7 @@ class Rest:
 
     # -- what goes wrong -------------------------------------------------------------------------
 
-    @app.handle_errors(UringError)
+    @app.handle_errors(UringError)  # type: ignore[arg-type]
     def failed(self, request: Request, failure: Any) -> bytes:
         error = failure.value
         wait = replies.retry_after(error)
@@ -250,7 +250,7 @@ class Rest:
             request.setHeader(b"Retry-After", b"%d" % wait)
         return _problem(request, error.code, str(error))
 
-    @app.handle_errors(HTTPException)
+    @app.handle_errors(HTTPException)  # type: ignore[arg-type]
     def unroutable(self, request: Request, failure: Any) -> bytes:
         error = failure.value
         if isinstance(error, MethodNotAllowed):
@@ -262,11 +262,11 @@ class Rest:
             return _problem(request, 405, f"this route takes {', '.join(allowed)}")
         return _problem(request, 404, "no such route; see GET / for what there is")
 
-    @app.handle_errors(CancelledError)
+    @app.handle_errors(CancelledError)  # type: ignore[arg-type]
     def gone(self, request: Request, failure: Any) -> bytes:
         return b""  # the client hung up
 
-    @app.handle_errors(Exception)
+    @app.handle_errors(Exception)  # type: ignore[arg-type]
     def broken(self, request: Request, failure: Any) -> bytes:
         _log.failure("a request failed", failure=failure)
         return _problem(request, 500, "an internal error; the node's log says more")
@@ -280,6 +280,11 @@ def _raised(answer: Any) -> Any:
     if isinstance(answer, UringError):
         raise answer
     return answer
+
+
+def _content(request: Request) -> Any:
+    """Return the body as a file; Twisted has opened it by the time that a route is called."""
+    return request.content
 
 
 def _json(request: Request, code: int, value: Any) -> bytes:

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from autobahn.twisted.resource import WebSocketResource
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
-from twisted.web.http import Request as HttpRequest
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
@@ -38,6 +39,7 @@ def host_of(header: str) -> str | None:
 class UringRequest(Request):
     """A request that is refused as early as it can be."""
 
+    channel: Any  # a UringChannel; Twisted only promises an HTTPChannel
     refused = False
     _held = 0
 
@@ -152,12 +154,14 @@ class UringChannel(HTTPChannel):
     began: float | None = None
     """When the first byte of the request under way came."""
     in_body = False
+    site: Any
+    """The UringSite that built it."""
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self.site.channels.add(self)
 
-    def connectionLost(self, reason: Any) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.channels.discard(self)
         super().connectionLost(reason)
 
@@ -195,7 +199,7 @@ class Root(Resource):
         self._rest = rest
         self._websocket = websocket
 
-    def render(self, request: HttpRequest) -> Any:
+    def render(self, request: Any) -> Any:
         if request.path == b"/uring":
             if request.requestHeaders.hasHeader(b"upgrade") and request.method == b"GET":
                 return self._websocket.render(request)
@@ -213,7 +217,7 @@ class UringSite(Site):
     """A site without an access log, with limits, and with one sweep for all time-outs."""
 
     requestFactory = UringRequest
-    protocol = UringChannel
+    protocol: Any = UringChannel
     displayTracebacks = False
 
     def __init__(

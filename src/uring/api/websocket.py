@@ -25,6 +25,7 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     """One client."""
 
     factory: SessionFactory
+    transport: Any
     session: Session | None = None
 
     def onOpen(self) -> None:
@@ -129,7 +130,7 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 class SessionFactory(WebSocketServerFactory):  # type: ignore[misc]
     """Builds the sessions of one node."""
 
-    protocol = SessionProtocol
+    protocol: Any = SessionProtocol
     noisy = False
 
     def __init__(self, gateway: Gateway, limits: Limits, clock: Any, version: str) -> None:

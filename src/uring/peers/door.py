@@ -18,7 +18,7 @@ SILENCE_SECONDS = 5.0
 class Door(Protocol):
     """Reads until it is clear who is there, then hands the transport over for good."""
 
-    def __init__(self, factory: PeerOrHttpFactory, address: IAddress) -> None:
+    def __init__(self, factory: PeerOrHttpFactory, address: IAddress | None) -> None:
         self._factory = factory
         self._address = address
         self._received = b""
@@ -67,12 +67,12 @@ class PeerOrHttpFactory(Factory):
 
     noisy = False
 
-    def __init__(self, peers: Factory, http: Factory, clock: Any) -> None:
+    def __init__(self, peers: Any, http: Any, clock: Any) -> None:
         self.peers = peers
         self.http = http
         self.clock = clock
 
-    def buildProtocol(self, addr: IAddress) -> Door:
+    def buildProtocol(self, addr: IAddress | None) -> Door:
         door = Door(self, addr)
         door.factory = self
         return door

@@ -44,7 +44,7 @@ class LinkFactory(Factory):
         self._mesh = mesh
         self._dialled = dialled
 
-    def buildProtocol(self, addr: IAddress) -> PeerLink | None:
+    def buildProtocol(self, addr: IAddress | None) -> PeerLink | None:
         if self._dialled is None and not self._mesh.may_accept():
             return None
         return PeerLink(self._mesh, self._dialled)
@@ -200,7 +200,7 @@ class Mesh:
     def send(self, to: int, messages: Sequence[PeerMessage]) -> bool:
         """Send in one frame.  False if nothing was sent: no connection, or too much waits."""
         links = self._ready.get(to)
-        return bool(links) and links[0].send(messages)
+        return links is not None and links[0].send(messages)
 
     # -- what links report -----------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ def encode_hello(hello: Hello | HelloRefused) -> bytes:
 def decode_hello(payload: bytes) -> Hello | HelloRefused:
     """Return what :func:`encode_hello` was given.  Raises only DecodeError."""
     try:
-        hello = _DECODER.decode(payload)
+        hello: Hello | HelloRefused = _DECODER.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
         raise DecodeError(f"undecodable hello: {problem}") from None
     if isinstance(hello, Hello) and len(hello.cluster_id) not in (0, 16):
