@@ -6,9 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.bench import Bench
 from tests.support.cluster import Cluster
-from uring.raft import Ready, StorageAppendResponse, StorageApplyResponse
-from uring.raft.messages import Append, AppendResponse, Vote, VoteResponse
-from uring.raft.types import Entry, HardState
+from uring.raft import InvariantViolation, Ready, StorageAppendResponse, StorageApplyResponse
+from uring.raft.messages import Append, AppendResponse, InstallSnapshot, Vote, VoteResponse
+from uring.raft.types import ConfState, Entry, HardState, Snapshot, SnapshotMeta
 
 
 def append(term: int, prev: tuple[int, int], *entries: Entry, commit: int = 0) -> Append:
@@ -176,6 +176,26 @@ class Races(SynchronousTestCase):
         for index, log_term in ((2, 1), (9, 2), (1, 1)):
             bench.step(StorageAppendResponse(to=1, term=2, index=index, log_term=log_term))
             self.assertTrue(bench.raw._state.log.has_tail)
+
+    def test_entry_that_is_now_in_a_snapshot(self) -> None:
+        """An answer for an entry does not pass for the snapshot that stands in its place."""
+        bench = Bench(async_storage_writes=True)
+        meta = SnapshotMeta(3, 1, ConfState(voters=(1, 2, 3)))
+        bench.step(InstallSnapshot(to=1, from_=2, term=1, snapshot=Snapshot(meta)))
+        bench.step(StorageAppendResponse(to=1, term=1, index=3, log_term=1))
+        self.assertTrue(bench.raw.installing_snapshot)
+
+    def test_nothing_applied(self) -> None:
+        """A report that nothing was applied changes nothing."""
+        bench = Bench(async_storage_writes=True, terms=(1,), commit=1)
+        bench.step(StorageApplyResponse(to=1, entries=()))
+        self.assertEqual(0, bench.raw.applied)
+
+    def test_answer_from_the_future(self) -> None:
+        """A write of a term that this node has not reached cannot have been."""
+        bench = Bench(async_storage_writes=True)
+        answer = StorageAppendResponse(to=1, term=9, index=1, log_term=9)
+        self.assertRaises(InvariantViolation, bench.step, answer)
 
     def test_applied_behind_a_snapshot(self) -> None:
         """Entries reported as applied after a snapshot overtook them do not move anything back."""

@@ -323,6 +323,11 @@ class Arithmetic(SynchronousTestCase):
         else:
             self.assertLessEqual(len(config.incoming ^ voters), 1)
 
+    def test_configuration_without_progress(self) -> None:
+        """A configuration whose members are not all tracked is not changed."""
+        changer = Changer(Configuration(incoming={1}), {}, 1, 1, 1)
+        self.assertRaises(ConfChangeError, changer.simple, ())
+
     def test_conf_state_that_cannot_be(self) -> None:
         """A node whose disk describes no possible configuration does not start."""
         for conf_state in (

@@ -210,6 +210,13 @@ class Logs(SynchronousTestCase):
         self.assertRaises(Compacted, self.log.term, 4)
         self.log.append(entries(10, 3))
         self.assertEqual([3], [entry.term for entry in self.log.slice(10, 11, NO_LIMIT)])
+        self.assertEqual((9, 3), self.log.find_conflict_by_term(9, 3))
+
+    def test_nothing_is_applied_early(self) -> None:
+        """What is not committed is neither handed out nor reported as applied."""
+        self.log.commit_to(2)
+        self.assertRaises(InvariantViolation, self.log.accept_applying, 3, 0, True)
+        self.assertRaises(InvariantViolation, self.log.applied_to, 3, 0)
 
 
 class Storing(SynchronousTestCase):
@@ -251,6 +258,8 @@ class Storing(SynchronousTestCase):
         self.assertRaises(Compacted, storage.compact, 1)
         self.assertRaises(Compacted, storage.entries, 1, 2, NO_LIMIT)
         self.assertRaises(Unavailable, storage.entries, 2, 4, NO_LIMIT)
+        self.assertRaises(Compacted, storage.term, 0)
+        self.assertRaises(Unavailable, storage.term, 3)
 
     def test_sizes(self) -> None:
         """Limits count what the entry's protobuf encoding takes, and let one entry through."""

@@ -197,6 +197,7 @@ class FromFollowers(SynchronousTestCase):
         bench = Bench()
         bench.step(ReadIndex(to=1, from_=2, context=b"read"))
         self.assertEqual([], bench.take())
+        self.assertTrue(bench.was_told("info", "dropping index reading msg"))
 
     def test_answer_only_as_follower(self) -> None:
         """An answer that comes after the term it was given in does not count."""

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.bench import Bench
 from tests.support.cluster import Cluster
+from uring.raft import InvariantViolation
 from uring.raft.messages import AppendResponse, HeartbeatResponse, InstallSnapshot
 from uring.raft.progress import ProgressState
 from uring.raft.storage import SnapshotTemporarilyUnavailable
@@ -69,6 +70,7 @@ class Installing(SynchronousTestCase):
         bench.step(install(10, 2, ConfState(voters=(2, 3))))
         self.assertFalse(bench.raw.installing_snapshot)
         self.assertEqual(1, bench.raw.last_index)
+        self.assertTrue(bench.was_told("warn", "not in the ConfState"))
 
     def test_brings_membership(self) -> None:
         """The latest configuration is part of a snapshot, joint ones with learners as well."""
@@ -191,14 +193,21 @@ class Sending(SynchronousTestCase):
         )
 
     def test_inactive_follower_gets_none(self) -> None:
-        """A snapshot is not sent to a follower that was not heard of."""
-        bench = Bench(terms=(1,) * 5, term=1, commit=5)
-        bench.take()
-        bench.storage.create_snapshot(5, MEMBERS)
-        bench.storage.compact(5)
-        bench.lead()
-        bench.raw.propose(b"x")
-        self.assertEqual([], bench.taken(InstallSnapshot))
+        """A snapshot is not sent to a follower that was not heard of for an election timeout."""
+        cluster = Cluster(3, check_quorum=True, election_ticks=5)
+        cluster.elect(1)
+        cluster.isolate(3)
+        cluster.propose(1, b"x", b"y")
+        cluster.tick(1, 5)
+        cluster.settle()
+        cluster[1].raw.report_unreachable(3)
+        cluster[1].compact()
+        cluster.propose(1, b"z")
+        self.assertEqual([], cluster.messages_of(InstallSnapshot))
+        self.assertIn(
+            ("debug", "ignore sending snapshot to 3 since it is not recently active"),
+            cluster[1].told,
+        )
 
     def test_unavailable_snapshot_is_asked_for_again(self) -> None:
         """If the snapshot is still being made, the leader asks again later."""
@@ -216,6 +225,14 @@ class Sending(SynchronousTestCase):
         cluster.tick(1)
         cluster.settle()
         self.assertEqual(cluster[1].state, cluster[3].state)
+
+    def test_compacted_without_snapshot(self) -> None:
+        """A log that was compacted without a snapshot cannot help anybody: an alarm."""
+        bench = Bench(terms=(1,) * 5, term=1, commit=5).lead()
+        bench.take()
+        bench.storage.compact(5)
+        rejection = AppendResponse(to=1, from_=2, term=2, index=5, reject=True)
+        self.assertRaises(InvariantViolation, bench.step, rejection)
 
     def test_recovers_by_any_snapshot(self) -> None:
         """Whatever snapshot the follower installed, its answer resumes replication."""

@@ -128,6 +128,27 @@ class Transfer(SynchronousTestCase):
             self.assertEqual(0, cluster[1].raw.status().lead_transferee)
             cluster[1].raw.propose(b"x")
 
+    def test_no_leader_to_ask(self) -> None:
+        """A request that finds no leader is dropped."""
+        bench = Bench()
+        bench.raw.transfer_leader(2)
+        self.assertEqual([], bench.take())
+
+    def test_leaving_a_joint_configuration_waits(self) -> None:
+        """While leadership goes over, the joint configuration stays; later entries end it."""
+        cluster = Cluster(3, election_ticks=5)
+        cluster.elect(1)
+        steps = (ConfChangeKind.ADD_NODE, 2), (ConfChangeKind.ADD_NODE, 3)
+        change = ConfChange(tuple(ConfChangeSingle(*step) for step in steps))
+        cluster[1].raw.propose_conf_change(change)
+        cluster.isolate(3)
+        cluster[1].raw.transfer_leader(3)
+        cluster.settle()
+        self.assertEqual((1, 2, 3), cluster[1].raw.conf_state.voters_outgoing)
+        cluster.tick(1, 5)
+        cluster.propose(1, b"x")
+        self.assertEqual((), cluster[1].raw.conf_state.voters_outgoing)
+
     def test_timeout_now_on_learner(self) -> None:
         """A learner that is told to campaign does not."""
         bench = Bench(voters=(2, 3), learners=(1,))

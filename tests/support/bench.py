@@ -29,7 +29,7 @@ class BenchStorage(MemoryStorage):
 class Bench:
     """A core with a log of the given ``terms`` (at indexes 1, 2, ...), committed up to ``commit``.
 
-    Its writes are done at once; ``applied`` gathers the entries to apply.
+    Its writes are done at once; ``applied`` gathers the entries it applies.
     """
 
     def __init__(
@@ -53,7 +53,14 @@ class Bench:
             self.storage.set_hard_state(HardState(term, vote, commit))
         merged: dict[str, Any] = {"check_quorum": False, "pre_vote": False, **settings}
         self.settings = Settings(node_id=node, **merged)
-        self.raw = RawNode(self.settings, self.storage, Random(node))
+        #: What the core said about itself: levels and sentences.
+        self.told: list[tuple[str, str]] = []
+        self.raw = RawNode(
+            self.settings,
+            self.storage,
+            Random(node),
+            log=lambda level, text: self.told.append((level, text)),
+        )
         self.applied: list[Entry] = []
         self.read_states: list[ReadState] = []
 
@@ -101,6 +108,10 @@ class Bench:
         if not self.raw.is_leader:
             raise AssertionError("not elected")
         return self
+
+    def was_told(self, level: str, words: str) -> bool:
+        """True if the core said something with ``words`` in it at ``level``."""
+        return any(words in text for said, text in self.told if said == level)
 
     def log(self) -> list[tuple[int, int]]:
         """Return the (term, index) of every entry on its disk."""

@@ -81,7 +81,7 @@ class Chaos:
             "max_committed_bytes_per_ready": self.random.choice((1, 60, 1 << 20)),
         }
         voters = tuple(range(1, size + 1))
-        self.cluster = Cluster(size, ConfState(voters=voters), seed, **settings)
+        self.cluster = Cluster(size, ConfState(voters=voters), seed, talks=False, **settings)
         self.watch = Watch()
         self.proposed = 0
         self._actions = [

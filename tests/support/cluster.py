@@ -47,10 +47,18 @@ class Host:
     """One node: its core, its disk, its state machine and what they still have to do."""
 
     def __init__(
-        self, settings: Settings, storage: LiveStorage, seed: int, seal: Seal | None = None
+        self,
+        settings: Settings,
+        storage: LiveStorage,
+        seed: int,
+        seal: Seal | None = None,
+        talks: bool = False,
     ) -> None:
         self.settings = settings
         self.seal = seal
+        #: What the core said about itself: levels and sentences.
+        self.told: list[tuple[str, str]] = []
+        self._log = (lambda level, text: self.told.append((level, text))) if talks else None
         self.storage = storage
         self.seed = seed
         self.read_states: list[ReadState] = []
@@ -78,7 +86,7 @@ class Host:
         self.applied.clear()
         self._load(snapshot)
         settings = evolve(self.settings, applied=snapshot.meta.index)
-        self.raw = RawNode(settings, self.storage, Random(self.seed), seal=self.seal)
+        self.raw = RawNode(settings, self.storage, Random(self.seed), seal=self.seal, log=self._log)
         self.storage.make_snapshot = self.make_snapshot
 
     def _load(self, snapshot: Snapshot) -> None:
@@ -179,10 +187,12 @@ class Cluster:
         conf_state: ConfState | None = None,
         seed: int = 0,
         seal: Seal | None = None,
+        talks: bool = True,
         **settings: Any,
     ) -> None:
         self.seed = seed
         self._seal = seal
+        self._talks = talks
         self.conf_state = conf_state or ConfState(voters=tuple(range(1, size + 1)))
         self._settings = {"check_quorum": False, "pre_vote": False, **settings}
         self.hosts: dict[int, Host] = {}
@@ -200,7 +210,13 @@ class Cluster:
             storage.apply_snapshot(Snapshot(SnapshotMeta(1, 1, conf_state)))
             storage.set_hard_state(HardState(term=1, commit=1))
         merged: dict[str, Any] = {**self._settings, **settings}
-        host = Host(Settings(node_id=node, **merged), storage, self.seed * 1000 + node, self._seal)
+        host = Host(
+            Settings(node_id=node, **merged),
+            storage,
+            self.seed * 1000 + node,
+            self._seal,
+            self._talks,
+        )
         self.hosts[node] = host
         return host
 

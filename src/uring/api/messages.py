@@ -1,7 +1,7 @@
 """The grammar of the WebSocket: one object with one field, which names what is wanted.
 
-``{"Put": {"rid": 2, "key": "snot", "store": "badger"}}``: each protocol has a class with one optional
-field for each of its commands, so that one call decodes and checks a message.
+``{"Put": {"rid": 2, "key": "snot", "store": "badger"}}``: each protocol has a class with one
+optional field for each of its commands, so that one call decodes and checks a message.
 """
 
 from __future__ import annotations

@@ -272,7 +272,7 @@ class Rest:
         return _problem(request, 500, "an internal error; the node's log says more")
 
 
-# -- small things ------------------------------------------------------------------------------------
+# -- small things --------------------------------------------------------------------------------
 
 
 def _raised(answer: Any) -> Any:

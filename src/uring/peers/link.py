@@ -216,8 +216,6 @@ def _tune(transport: Any) -> None:
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
     handle = getattr(transport, "getHandle", lambda: None)()
-    if isinstance(handle, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
-        if handle.family in (socket.AF_INET, socket.AF_INET6):
-            handle.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MILLISECONDS
-            )
+    is_tcp = isinstance(handle, socket.socket) and handle.family != socket.AF_UNIX
+    if is_tcp and hasattr(socket, "TCP_USER_TIMEOUT"):
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MILLISECONDS)

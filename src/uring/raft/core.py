@@ -17,16 +17,7 @@ from uring.raft.local import (
     Trace,
 )
 from uring.raft.membership import encode_conf_change
-from uring.raft.messages import (
-    AppendResponse,
-    HeartbeatResponse,
-    Message,
-    PreVoteResponse,
-    ReadIndex,
-    ReadIndexResponse,
-    TransferLeader,
-    VoteResponse,
-)
+from uring.raft.messages import Message, ReadIndex, TransferLeader
 from uring.raft.ready import Ready, Status, StorageAppend, StorageApply
 from uring.raft.settings import Settings
 from uring.raft.state import Random, initial, plain_entry
@@ -44,14 +35,6 @@ from uring.raft.types import (
 )
 
 __all__ = ["ProposalDropped", "RawNode", "Ready", "Status", "StorageAppend", "StorageApply"]
-
-_RESPONSES = (
-    AppendResponse,
-    HeartbeatResponse,
-    PreVoteResponse,
-    ReadIndexResponse,
-    VoteResponse,
-)
 
 
 class RawNode:
@@ -163,7 +146,7 @@ class RawNode:
         :class:`ProposalDropped` for a forwarded proposal that cannot be appended.  Nothing has
         changed then, and there is nothing that the caller must do.
         """
-        if isinstance(message, _RESPONSES) and message.from_ not in self._state.progress:
+        if isinstance(message, dispatch.RESPONSES) and message.from_ not in self._state.progress:
             return PeerNotFound(f"{message.from_} is not a member")
         try:
             dispatch.step(self._state, message)
@@ -265,48 +248,56 @@ class RawNode:
         snapshot = log.unwritten_snapshot()
         committed = log.next_committed(not self._async)
         hard_state = self._changed_hard_state()
-        must_sync = bool(entries) or (
-            hard_state is not None
-            and (hard_state.term, hard_state.vote) != (self._hard_state.term, self._hard_state.vote)
-        )
-        after_append = state.after_append
-        attested = self._attested(snapshot)
-        apply_response = StorageApplyResponse(to=state.id, entries=committed)
-        messages: tuple[Message, ...] = tuple(state.messages)
-        append: StorageAppend | None = None
-        apply: StorageApply | None = None
-        if self._async:
-            if entries or hard_state is not None or snapshot is not None or after_append:
-                if attested is not None:
-                    after_append = [*after_append, attested]
-                append = StorageAppend(
-                    hard_state=hard_state,
-                    entries=entries,
-                    snapshot=snapshot,
-                    responses=tuple(after_append),
-                )
-            if committed:
-                apply = StorageApply(entries=committed, responses=(apply_response,))
-        else:
-            own: list[AnyMessage] = [each for each in after_append if each.to == state.id]
-            messages += tuple(each for each in after_append if each.to != state.id)  # type: ignore[misc]
-            own += [attested] if attested is not None else []
-            own += [apply_response] if committed else []
-            self._on_advance = own
+        append, apply, sent_after = self._storage_work(hard_state, entries, snapshot, committed)
+        saved = self._hard_state
         ready = Ready(
             soft_state=self._changed_soft_state(),
             hard_state=hard_state,
             read_states=tuple(state.read_states),
-            messages=messages,
+            messages=(*state.messages, *sent_after),
             entries=entries,
             snapshot=snapshot,
             committed_entries=committed,
-            must_sync=must_sync,
+            must_sync=bool(entries) or state.term != saved.term or state.vote != saved.vote,
             append=append,
             apply=apply,
         )
         self._accept(ready)
         return ready
+
+    def _storage_work(
+        self,
+        hard_state: HardState | None,
+        entries: tuple[Entry, ...],
+        snapshot: Snapshot | None,
+        committed: tuple[Entry, ...],
+    ) -> tuple[StorageAppend | None, StorageApply | None, list[Message]]:
+        """Return what is to be written and applied, and what is sent when it is written.
+
+        Without asynchronous writes the core tells itself the rest in :meth:`advance`.
+        """
+        state = self._state
+        responses = state.after_append
+        done: list[AnyMessage] = []
+        if committed:
+            done.append(StorageApplyResponse(to=state.id, entries=committed))
+        attested = self._attested(snapshot)
+        own: list[AnyMessage] = [] if attested is None else [attested]
+        if not self._async:
+            told = [each for each in responses if each.to == state.id]
+            self._on_advance = [*told, *own, *done]
+            return None, None, [each for each in responses if each.to != state.id]
+        append = apply = None
+        if entries or hard_state is not None or snapshot is not None or responses:
+            append = StorageAppend(
+                hard_state=hard_state,
+                entries=entries,
+                snapshot=snapshot,
+                responses=(*responses, *own),
+            )
+        if committed:
+            apply = StorageApply(entries=committed, responses=tuple(done))
+        return append, apply, []
 
     def advance(self) -> None:
         """Say that the last Ready is written and applied (without asynchronous writes only)."""

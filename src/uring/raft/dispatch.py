@@ -46,6 +46,18 @@ from uring.raft.types import NOBODY, Role
 FromLeader = Append | Heartbeat | InstallSnapshot
 Rule = Callable[[State, Any], None]
 
+RESPONSES = (
+    AppendResponse,
+    HeartbeatResponse,
+    PreVoteResponse,
+    ReadIndexResponse,
+    VoteResponse,
+)
+"""Kinds that only a member of the present configuration has a say in."""
+
+_TERMLESS = (Propose, ReadIndex, StorageApplyResponse, TransferLeader)
+"""Kinds that may belong to no term (then theirs is 0)."""
+
 _FROM_LEADER: dict[type, Rule] = {
     Append: on_append,
     Heartbeat: on_heartbeat,
@@ -123,8 +135,10 @@ _RULES: dict[Role, dict[type, Rule]] = {
 def step(state: State, message: AnyMessage) -> None:
     """Take one message.  Raises :exc:`ProposalDropped` for a proposal that is not taken."""
     term = message.term
-    # Term 0 stands for what belongs to no term: proposals, reads, answers of the state machine.
-    if term != state.term and term:
+    if not term:
+        if not isinstance(message, _TERMLESS):
+            return
+    elif term != state.term:
         if term < state.term:
             _on_lower_term(state, message)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uring.raft.local import ProposalDropped, StorageAppendResponse, StorageApplyResponse
 from uring.raft.proposals import propose_as_leader
 from uring.raft.state import State
-from uring.raft.storage import entries_size
+from uring.raft.storage import data_size, entries_size
 from uring.raft.types import EntryKind, Role, Snapshot
 
 
@@ -34,10 +34,7 @@ def on_storage_apply(state: State, message: StorageApplyResponse) -> None:
     if not entries:
         return
     applied_to(state, entries[-1].index, entries_size(entries))
-    size = 0
-    for entry in entries:
-        size += len(entry.data)
-    state.uncommitted_bytes = max(0, state.uncommitted_bytes - size)
+    state.uncommitted_bytes = max(0, state.uncommitted_bytes - data_size(entries))
 
 
 def _snapshot_installed(state: State, snapshot: Snapshot) -> None:

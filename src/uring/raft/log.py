@@ -191,6 +191,8 @@ class RaftLog:
         """
         if not self.matches(prev_index, prev_term):
             return None
+        if entries:
+            invariants.check_contiguous(prev_index + 1, entries)
         if prev_index == self.last_index:
             if entries:
                 self.append(entries)

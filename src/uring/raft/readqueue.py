@@ -37,9 +37,6 @@ class ReadQueue:
     _confirmed: int = 0
     _acked: dict[int, int] = Factory(dict)
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     @property
     def _newest(self) -> int:
         return self._confirmed + len(self._waiting)

@@ -10,7 +10,7 @@ from uring.raft.progress import Progress, ProgressState
 from uring.raft.reads import on_read_confirmed, release_early_reads
 from uring.raft.snapshots import maybe_send_snapshot
 from uring.raft.state import State
-from uring.raft.storage import Compacted, Unavailable
+from uring.raft.storage import Compacted, Unavailable, data_size
 from uring.raft.types import Entry, EntryKind
 
 Payload = tuple[EntryKind, bytes]
@@ -26,9 +26,7 @@ def append_entries(state: State, payloads: Sequence[Payload]) -> int:
     Raises :exc:`ProposalDropped` if too much is uncommitted already.
     """
     log, term, seal = state.log, state.term, state.seal
-    size = 0
-    for _, data in payloads:
-        size += len(data)
+    size = sum([len(data) for _, data in payloads])
     # Empty data is never refused (the first entry of a term, leaving a joint configuration), and
     # neither is a proposal of any size while nothing else is uncommitted.
     uncommitted = state.uncommitted_bytes
@@ -94,10 +92,7 @@ def maybe_send_append(state: State, peer: Progress, send_if_empty: bool) -> bool
             commit=committed,
         )
     )
-    size = 0
-    for entry in entries:
-        size += len(entry.data)
-    peer.sent_entries(len(entries), size)
+    peer.sent_entries(len(entries), data_size(entries))
     peer.sent_commit = committed
     return True
 

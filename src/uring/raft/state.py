@@ -12,7 +12,7 @@ from attrs import Factory, define
 
 from uring.raft import invariants
 from uring.raft.changer import Changer, Configuration, ProgressMap, restored
-from uring.raft.local import AnyMessage, Seal, Trace
+from uring.raft.local import Seal, Trace
 from uring.raft.log import RaftLog
 from uring.raft.messages import Message, ReadIndex
 from uring.raft.progress import Progress
@@ -64,7 +64,7 @@ class State:
     votes: dict[int, bool] = Factory(dict)
 
     messages: list[Message] = Factory(list)
-    after_append: list[AnyMessage] = Factory(list)
+    after_append: list[Message] = Factory(list)
     read_states: list[ReadState] = Factory(list)
     reads: ReadQueue = Factory(ReadQueue)
     early_reads: list[ReadIndex] = Factory(list)

@@ -1,0 +1,1 @@
+"""The doors, with a gateway that is no node."""

@@ -1,0 +1,104 @@
+"""A gateway without a node behind it: the real machines in memory, answers when told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail, succeed
+
+from uring.api.gateway import Done, Listener
+from uring.errors import Conflict, NotFound, UringError
+from uring.feed import Feed
+from uring.machines.base import MemoryState
+from uring.machines.commands import Command, Query
+from uring.machines.proposal import Proposal, encode
+from uring.machines.table import Machines
+
+
+@define
+class FakeGateway:
+    """Fulfils Gateway.  ``error`` is what every request gets; ``held`` keeps answers back."""
+
+    state: MemoryState = field(factory=MemoryState)
+    machines: Machines = field(factory=Machines)
+    feed: Feed = field(factory=Feed)
+    error: UringError | None = None
+    holding: bool = False
+    held: list[Callable[[], None]] = field(factory=list)
+    known: dict[int, str] = field(factory=lambda: {1: "127.0.0.1:8081"})
+    leader: int = 1
+    applied: int = 0
+
+    def submit(self, command: Command, done: Done) -> None:
+        """Apply at once, or when released."""
+        if self.error is not None:
+            done(self.error)
+            return
+        self._when_released(lambda: self._apply(command, done))
+
+    def _apply(self, command: Command, done: Done) -> None:
+        self.applied += 1
+        data = encode(Proposal(1, 1, self.applied, self.applied, [command]))
+        applied = self.machines.apply(self.state, self.applied, data)
+        assert applied.results is not None
+        done(applied.results[0])
+        self.feed.publish(applied.changes)
+
+    def query(self, query: Query, done: Callable[[Any], None], stale: bool = False) -> None:
+        """Answer at once, or when released; a stale read even without a leader."""
+        if self.error is not None and not stale:
+            done(self.error)
+        else:
+            self._when_released(lambda: done(self.machines.query(self.state, query)))
+
+    def _when_released(self, act: Callable[[], None]) -> None:
+        if self.holding:
+            self.held.append(act)
+        else:
+            act()
+
+    def release(self) -> None:
+        """Give the answers that were kept back."""
+        held, self.held = self.held, []
+        for act in held:
+            act()
+
+    def status(self) -> dict[str, Any]:
+        """See Gateway."""
+        return {"id": 1, "role": "Leader", "leader": self.leader, "members": sorted(self.known)}
+
+    def members(self) -> dict[int, str]:
+        """See Gateway."""
+        return self.known
+
+    def add_member(self, node_id: int, address: str | None) -> Deferred[None]:
+        """See Gateway."""
+        if self.error is not None:
+            return fail(self.error)
+        if node_id not in self.known:
+            if address is None:
+                return fail(Conflict("the address is not known"))
+            self.known[node_id] = address
+        return succeed(None)
+
+    def remove_member(self, node_id: int, force: bool = False) -> Deferred[None]:
+        """See Gateway."""
+        if node_id not in self.known:
+            return fail(NotFound(f"node {node_id} is no member of this cluster"))
+        if len(self.known) == 1 and not force:
+            return fail(Conflict("the only voter of a cluster cannot be removed"))
+        del self.known[node_id]
+        return succeed(None)
+
+    def transfer_leadership(self, node_id: int) -> Deferred[None]:
+        """See Gateway."""
+        if node_id not in self.known:
+            return fail(NotFound(f"node {node_id} is no voter of this cluster"))
+        self.leader = node_id
+        return succeed(None)
+
+    def subscribe(self, channel: str, listener: Listener) -> Callable[[], None]:
+        """See Gateway."""
+        return self.feed.subscribe(channel, listener)
