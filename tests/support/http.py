@@ -173,7 +173,7 @@ class SiteTestCase(TestCase):
     limits = Limits()
     timeout = 20
 
-    async def setUp(self) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
@@ -187,7 +187,7 @@ class SiteTestCase(TestCase):
         self.number = self.port.getHost().port
         self.clients: list[RawClient] = []
 
-    async def tearDown(self) -> None:
+    async def tearDown(self) -> None:  # type: ignore[override]
         for client in self.clients:
             if not client.closed:
                 assert client.transport is not None
@@ -199,10 +199,13 @@ class SiteTestCase(TestCase):
                 channel.forceAbortClient()
         for session in list(self.site.websockets.open):
             session.dropConnection(abort=True)
+        # Autobahn gathers time-outs in buckets, which outlive the connections that they were for.
+        for call in self.reactor.getDelayedCalls():
+            call.cancel()
 
     async def connect(self) -> RawClient:
         endpoint = TCP4ClientEndpoint(self.reactor, "127.0.0.1", self.number)
-        client: RawClient = await endpoint.connect(Factory.forProtocol(RawClient))
+        client: Any = await endpoint.connect(Factory.forProtocol(RawClient))
         self.clients.append(client)
         return client
 
@@ -262,10 +265,10 @@ class HybridClock(Clock):
         super().__init__()
         self._reactor = reactor
 
-    def callLater(self, delay: float, what: Any, *args: Any, **kwargs: Any) -> Any:
+    def callLater(self, delay: float, callable: Any, *args: Any, **kw: Any) -> Any:
         if delay == 0:
-            return self._reactor.callLater(0, what, *args, **kwargs)
-        return super().callLater(delay, what, *args, **kwargs)
+            return self._reactor.callLater(0, callable, *args, **kw)
+        return super().callLater(delay, callable, *args, **kw)
 
     def callFromThread(self, what: Any, *args: Any, **kwargs: Any) -> None:
         self._reactor.callFromThread(what, *args, **kwargs)

@@ -37,6 +37,7 @@ from uring.machines.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
 Send: TypeAlias = Callable[[bytes], None]
 
 _log = Logger(namespace="uring.websocket")
+_RID_MIN, _RID_MAX = -(1 << 63), (1 << 64) - 1
 _PLAIN_PUT_QUOTES = 12
 """Quotation marks in a Put whose texts hold none: with as many, no field can be there twice."""
 _PLAIN_GET_QUOTES = 8
@@ -98,7 +99,9 @@ class Session:
         try:
             if quotes == _PLAIN_PUT_QUOTES:
                 put = DECODERS["KV"].decode(data).Put
-                if put is UNSET or len(put.key) > KEY_BYTES_MAX // 4:
+                if put is UNSET or not _RID_MIN <= put.rid <= _RID_MAX:
+                    return False
+                if len(put.key) > KEY_BYTES_MAX // 4:
                     return False
                 if not put.key or len(put.store) > VALUE_BYTES_MAX // 4:
                     return False
@@ -106,7 +109,9 @@ class Session:
                 return True
             if quotes == _PLAIN_GET_QUOTES:
                 get = DECODERS["KV"].decode(data).Get
-                if get is UNSET or not get.key or len(get.key) > KEY_BYTES_MAX // 4:
+                if get is UNSET or not _RID_MIN <= get.rid <= _RID_MAX:
+                    return False
+                if not get.key or len(get.key) > KEY_BYTES_MAX // 4:
                     return False
                 self._get(get.rid, get.key, False)
                 return True
@@ -343,11 +348,11 @@ def _protocol(name: str) -> str:
 
 def _rid_of(value: Any) -> int | None:
     """Return the request's id wherever it is, to name it even in an error."""
-    for _ in range(3):
+    for _ in range(4):
         if not isinstance(value, dict):
             return None
         rid = value.get("rid")
-        if type(rid) is int and -(1 << 63) <= rid < 1 << 64:
+        if type(rid) is int and _RID_MIN <= rid <= _RID_MAX:
             return rid
         value = value.get("cmd") or (next(iter(value.values())) if len(value) == 1 else None)
     return None
@@ -355,7 +360,7 @@ def _rid_of(value: Any) -> int | None:
 
 def _check_rid(args: Struct) -> None:
     rid = getattr(args, "rid", None)
-    if rid is not None and not -(1 << 63) <= rid < 1 << 64:
+    if rid is not None and not _RID_MIN <= rid <= _RID_MAX:
         raise BadRequest("rid must fit in 64 bits")
 
 

@@ -17,7 +17,7 @@ from uring.api.session import Session
 _log = Logger(namespace="uring.websocket")
 
 GOING_AWAY = 1001
-POLICY = 1008
+"""Section 7.4.1 of RFC 6455; autobahn lets applications send codes from 3000 only by hand."""
 
 
 @implementer(IPushProducer)
@@ -27,6 +27,7 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     factory: SessionFactory
     transport: Any
     session: Session | None = None
+    _is_closing_frame = False
 
     def onOpen(self) -> None:
         factory = self.factory
@@ -56,6 +57,18 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self.session is not None:
             self.session.close()
             self.session = None
+
+    def onCloseFrame(self, code: Any, reasonRaw: bytes) -> bool | None:
+        """Let a close frame that says what was wrong with the client's leave before the end."""
+        self._is_closing_frame = True
+        try:
+            result: bool | None = super().onCloseFrame(code, reasonRaw)
+        finally:
+            self._is_closing_frame = False
+        return result
+
+    def dropConnection(self, abort: bool = False) -> None:
+        super().dropConnection(abort=abort and not self._is_closing_frame)
 
     def _dataReceived(self, data: bytes) -> None:
         """Take whole, plain text frames at once; everything else is autobahn's."""
@@ -89,7 +102,6 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
                 self.session.close()
                 self.session = None
                 self._replies.clear()
-                self.sendClose(POLICY, "too slow: replies are not being read")
                 self.dropConnection(abort=True)
         elif not self._flushing:
             self._flushing = True
@@ -150,6 +162,7 @@ class SessionFactory(WebSocketServerFactory):  # type: ignore[misc]
             autoPingRestartOnAnyTraffic=True,
             openHandshakeTimeout=5,
             closeHandshakeTimeout=1,
+            failByDrop=False,  # say why first
             tcpNoDelay=True,
             perMessageCompressionAccept=lambda offers: None,
             # Host and Origin have been checked where the request came in.
@@ -162,7 +175,7 @@ class SessionFactory(WebSocketServerFactory):  # type: ignore[misc]
         """Tell every client that the node goes away."""
         for protocol in list(self.open):
             protocol._flush()
-            protocol.sendClose(GOING_AWAY, "the node is stopping")
+            protocol.sendCloseFrame(GOING_AWAY, b"the node is stopping")
 
 
 def _report_extension() -> None:
