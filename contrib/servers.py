@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -166,7 +167,8 @@ class UringServer:
     def signal(self, name: str) -> None:
         """Send a signal ("KILL", "STOP", "CONT", "TERM"); nothing happens if it has ended."""
         if self.running:
-            self._transport.signalProcess(name)
+            # Twisted knows only some signals by name.
+            self._transport.signalProcess(signal.Signals[f"SIG{name}"])
 
     async def die(self) -> None:
         """Kill the node as a power cut would, and return when it is gone."""

@@ -129,11 +129,7 @@ class Client:
 
     async def transfer(self, node_id: int) -> None:
         """Make ``node_id`` the leader."""
-        socket = await self.connect_websocket()
-        try:
-            await socket.execute_as("URing", "Transfer", node=int(node_id))
-        finally:
-            await socket.close()
+        (await self._ask("POST", f"/leader/{int(node_id)}")).expect(200)
 
     # Keys and values
 
