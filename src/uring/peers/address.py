@@ -18,6 +18,8 @@ from twisted.internet.endpoints import (
 from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):([0-9]{1,5})")
+_KINDS = frozenset({"tcp", "tcp4", "tcp6", "unix", "ssl", "tls", "host", "systemd", "fd"})
+"""What endpoint strings begin with; no host may be called so."""
 _WILDCARDS = frozenset({"0.0.0.0", "::"})
 
 
@@ -35,7 +37,7 @@ def format_address(host: str, port: int) -> str:
 
 
 def _is_host_port(text: str) -> bool:
-    return _HOST_PORT.fullmatch(text) is not None
+    return text.partition(":")[0] not in _KINDS and _HOST_PORT.fullmatch(text) is not None
 
 
 def client_endpoint(reactor: Any, text: str) -> IStreamClientEndpoint:

@@ -1,0 +1,1 @@
+"""Frames, entries, messages, hellos."""
