@@ -17,7 +17,7 @@ class StoryTests(ProcessTestCase):
         addresses = {server.node_id: server.address for server in cluster.servers}
         servers = {server.node_id: server for server in cluster.servers}
         for node_id in (2, 3):
-            await self.until(lambda n=node_id: self.added(clients[1], n))
+            await self.added(clients[1], node_id)
         written: dict[str, str] = {}
         for round_ in range(3):
             leader = await self.leader(*clients.values())
@@ -30,9 +30,7 @@ class StoryTests(ProcessTestCase):
             for node_id in others:
                 for each, value in written.items():
                     self.assertEqual(await clients[node_id].get(each), value)
-            await self.until(
-                lambda n=others[1], r=round_: self.put(clients[n], f"without-{r}", "x")
-            )
+            await self.put(clients[others[1]], f"without-{round_}", "x")
             written[f"without-{round_}"] = "x"
             port = int(addresses[leader].rpartition(":")[2])
             again = servers[leader] = self.server(leader, port, [addresses[others[0]]])
@@ -42,13 +40,19 @@ class StoryTests(ProcessTestCase):
             for each, value in written.items():
                 self.assertEqual(await clients[leader].get(each), value)
 
-    async def added(self, client: RaftClient, node_id: int) -> bool:
-        await client.register(node_id)
-        return True
+    async def added(self, client: RaftClient, node_id: int) -> None:
+        async def add() -> bool:
+            await client.register(node_id)
+            return True
 
-    async def put(self, client: RaftClient, key: str, value: str) -> bool:
-        await client.put(key, value)
-        return True
+        await self.until(add)
+
+    async def put(self, client: RaftClient, key: str, value: str) -> None:
+        async def write() -> bool:
+            await client.put(key, value)
+            return True
+
+        await self.until(write)
 
     async def other_leader(self, client: RaftClient, leader: int) -> None:
         async def changed() -> bool:
@@ -79,7 +83,7 @@ class StoryTests(ProcessTestCase):
         client = RaftClient(port, host="127.0.0.1", node_id=1, reactor=self.reactor)
         self.clients.append(client)
         await client.wait_until_up()
-        await self.until(lambda: self.put(client, "beep", "boop"))
+        await self.put(client, "beep", "boop")
         self.assertEqual(await client.get("beep"), "boop")
 
 

@@ -45,7 +45,8 @@ class FramingTests(SynchronousTestCase):
         """A frame of a megabyte in pieces of a kilobyte is put together once."""
         payload = bytes(range(256)) * 4096
         stream = encode_frame(payload, len(payload))
-        decoder, found = FrameDecoder(len(payload)), []
+        decoder = FrameDecoder(len(payload))
+        found: list[bytes] = []
         for start in range(0, len(stream), 1024):
             self.assertEqual(found, [])
             found.extend(decoder.feed(stream[start : start + 1024]))

@@ -334,8 +334,6 @@ def _address(text: str) -> str:
 def _text_after(request: Request, prefix: bytes) -> str:
     """Return what follows ``prefix`` in the path, unescaped once."""
     path: bytes = request.uri.partition(b"?")[0]
-    if not path.startswith(prefix):  # absolute form: http://host/path
-        path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
     try:
         text = unquote_to_bytes(path[len(prefix) :]).decode("utf-8")
     except UnicodeDecodeError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from autobahn.twisted.resource import WebSocketResource
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -41,13 +40,15 @@ class UringRequest(Request):
 
     channel: Any  # a UringChannel; Twisted only promises an HTTPChannel
     refused = False
+    authority: bytes | None = None
+    """The host that an absolute request target names."""
     _held = 0
 
     def gotLength(self, length: int | None) -> None:
         """The headers are here: refuse before a byte of the body is kept."""
         limits = self.channel.site.limits
         if length is not None and length > limits.body_bytes:
-            self._refuse_body()
+            self.refuse_body()
         super().gotLength(None if self.refused else length)
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -55,11 +56,11 @@ class UringRequest(Request):
             return
         self._held += len(data)
         if self._held > self.channel.site.limits.body_bytes:
-            self._refuse_body()
+            self.refuse_body()
             return
         super().handleContentChunk(data)
 
-    def _refuse_body(self) -> None:
+    def refuse_body(self) -> None:
         """Answer without having read the body, and close: what follows is no next request."""
         self.refused = True
         limit = self.channel.site.limits.body_bytes
@@ -73,8 +74,13 @@ class UringRequest(Request):
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self.channel.finished_reading()
-        if not self.refused:
-            super().requestReceived(command, path, version)
+        if self.refused:
+            return
+        if not path.startswith(b"/") and b"://" in path:
+            # The absolute form, meant for proxies (RFC 9112, 3.2.2).
+            self.authority, _, rest = path.partition(b"://")[2].partition(b"/")
+            path = b"/" + rest
+        super().requestReceived(command, path, version)
 
     def process(self) -> None:
         """Answer, unless something about the request itself is wrong."""
@@ -115,7 +121,7 @@ class UringRequest(Request):
         host = hosts[0].decode("latin-1") if hosts else "localhost"
         if not self._is_ours(host):
             return 421, "this node does not go by that Host; see --advertise"
-        if b"://" in self.uri and urlsplit(self.uri.decode("latin-1")).netloc != host:
+        if self.authority is not None and self.authority != hosts[0]:
             return 400, "the request's target names another host"
         upgrade = self.requestHeaders.hasHeader(b"upgrade")
         if self.method in _SAFE and not upgrade:
@@ -169,6 +175,20 @@ class UringChannel(HTTPChannel):
         if self.began is None and not self._handlingRequest:
             self.began = self.site.clock.seconds()
         super().dataReceived(data)
+
+    def headerReceived(self, line: bytes) -> bool:
+        try:
+            return bool(super().headerReceived(line))
+        except ValueError:  # a length of more digits than int() takes
+            self._respondToBadRequestAndDisconnect()
+            return False
+
+    def rawDataReceived(self, data: bytes) -> None:
+        super().rawDataReceived(data)
+        # Twisted would wait for the end of a chunk however long it says that it is.
+        announced = getattr(self._transferDecoder, "length", None) or 0
+        if announced > self.site.limits.body_bytes and not self.requests[-1].refused:
+            self.requests[-1].refuse_body()
 
     def allHeadersReceived(self) -> None:
         self.in_body = True

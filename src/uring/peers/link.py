@@ -215,7 +215,7 @@ def _tune(transport: Any) -> None:
     if hasattr(transport, "setTcpNoDelay"):
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
-    handle = getattr(transport, "getHandle", lambda: None)()
+    handle: Any = getattr(transport, "getHandle", lambda: None)()
     is_tcp = isinstance(handle, socket.socket) and handle.family != socket.AF_UNIX
     if is_tcp and hasattr(socket, "TCP_USER_TIMEOUT"):
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MILLISECONDS)

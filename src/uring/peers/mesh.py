@@ -139,12 +139,11 @@ class Mesh:
     _sweeping: IDelayedCall | None = field(default=None, init=False)
     _closing: Deferred[None] | None = field(default=None, init=False)
 
+    node_id: int = field(init=False)
+
     def __attrs_post_init__(self) -> None:
         self.factory = LinkFactory(self, None)
-
-    @property
-    def node_id(self) -> int:
-        return self.me().node_id
+        self.node_id = self.me().node_id
 
     # -- whom to reach ---------------------------------------------------------------------------
 
