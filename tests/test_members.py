@@ -238,6 +238,21 @@ class CheckTests(AdministrationTestCase):
         self.assertEqual(refusal.code, "instance")
         self.assertIn("DELETE /node/2", refusal.reason)
 
+    def test_wiped_member_is_added_as_what_it_is_now(self) -> None:
+        """Added again right after its removal, a wiped member is expected with its new disk."""
+        self.add(2)
+        wiped = evolve_hello(hello(2), instance_id=b"w" * 16)
+        self.assertIsNotNone(self.administration.check(wiped))
+        removed = self.bench.node.remove_member(2)
+        self.bench.settle()
+        self.catch_up(2)
+        self.assertIsNone(self.successResultOf(removed))
+        added = self.bench.node.add_member(2, None)
+        self.bench.settle()
+        self.pending(added)
+        self.assertIsNone(self.administration.check(wiped))
+        self.assertIsNotNone(self.administration.check(hello(2)))
+
     def test_member_that_knows_more(self) -> None:
         """A node that has applied more than this one may have been added again meanwhile."""
         self.add(2)

@@ -227,6 +227,8 @@ class Administration:
             return None
         if hello.applied > self.node.directory.state.applied_index:
             return None
+        # Refused as a member, but known when it is removed and added as what it is now.
+        self._note(hello)
         return HelloRefused(
             code="instance",
             reason=f"member {hello.node_id} is known with another data directory; if its data is "
@@ -236,6 +238,9 @@ class Administration:
     def greeted(self, hello: Hello) -> None:
         """Note who said hello; the leader must know of newcomers to be able to add them."""
         self.clusters[hello.node_id] = hello.cluster_id
+        self._note(hello)
+
+    def _note(self, hello: Hello) -> None:
         newcomer = Member(hello.address, hello.instance_id)
         if self._heard_of.get(hello.node_id) != newcomer:
             self._heard_of[hello.node_id] = newcomer
