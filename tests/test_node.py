@@ -264,3 +264,15 @@ class CompactionTests(NodeTestCase):
         again.settle()
         reads = [again.query(Get(f"k{number}"), stale=True) for number in range(60)]
         self.assertEqual(reads, [[str(number)] for number in range(60)])
+
+    def test_one_compaction_at_a_time(self) -> None:
+        """While one is under way no other is begun."""
+        bench = self.leader(log_entries_max=20, trailing_entries=5)
+        for number in range(100):
+            bench.submit(Put(f"k{number}", "v"))
+            bench.clock.advance(0)
+            bench.disk.run_all()
+            bench.clock.advance(0)
+        self.assertEqual(bench.background.pending, 1)
+        bench.settle()
+        self.assertGreater(bench.node.status()["first_index"], 1)

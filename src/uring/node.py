@@ -44,6 +44,10 @@ from uring.wire.envelopes import (
 
 PeerMessage = Message | Envelope
 
+HELD_FACTOR = 16
+"""How many times its usual size the log may have while a follower gets a snapshot: as much may be
+written meanwhile, and the follower needs it afterwards."""
+
 
 @frozen(kw_only=True)
 class NodeSettings:
@@ -211,10 +215,10 @@ class Node:
 
     def receive(self, from_: int, messages: Sequence[PeerMessage]) -> None:
         """Take the messages of one frame of node ``from_``."""
-        if not self._running:
-            return
-        self._guarded(lambda: self._receive(from_, messages))
-        self.wake()
+        if self._running:
+            self._guarded(lambda: self._receive(from_, messages))
+            # A frame is what its sender gathered; waiting for more would only cost time.
+            self._guarded(self._turn)
 
     def _receive(self, from_: int, messages: Sequence[PeerMessage]) -> None:
         if not self.directory.identity.cluster_id and not self._join_cluster(from_):
@@ -340,7 +344,11 @@ class Node:
     # -- the turn --------------------------------------------------------------------------------
 
     def _turn(self) -> None:
-        self._turn_call = None
+        if not self._running:
+            return
+        call, self._turn_call = self._turn_call, None
+        if call is not None and call.active():
+            call.cancel()
         self._propose_gathered()
         self._ask_read_index()
         while self.raft.has_ready():
@@ -442,7 +450,7 @@ class Node:
             self._writing = False
             batch.done()
             self._deliver(responses)
-            self.wake()
+            self._turn()
 
         self._in_thread(self.disk, batch, "the log could not be written", done)
 
@@ -512,8 +520,12 @@ class Node:
         )
         if self._compacting or self._installing or not (is_long or state.wants_sync):
             return
-        self._compacting = True
         target = applied - min(settings.trailing_entries, kept // 2) if is_long else 0
+        if log.bytes_kept < HELD_FACTOR * settings.log_bytes_max:
+            target = min(target, self.transfers.held_from(self.clock.seconds()))
+        if not (state.wants_sync or target >= log.first_index()):
+            return
+        self._compacting = True
         job = state.sync()
 
         def synced() -> None:

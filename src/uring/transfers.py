@@ -28,6 +28,10 @@ PATIENCE_SECONDS = 30.0
 """A transfer without any progress for so long is given up; the core then begins another."""
 
 
+HOLD_SECONDS = 30.0
+"""How long the log is kept for a follower that has just got a snapshot."""
+
+
 @define
 class Outgoing:
     """One snapshot on its way to one follower."""
@@ -58,6 +62,8 @@ class Transfers:
     node: Node
     log: Logger = field(factory=lambda: Logger(namespace="uring.snapshots"), init=False)
     _outgoing: dict[int, Outgoing] = field(factory=dict, init=False)
+    _held: dict[int, tuple[int, float]] = field(factory=dict, init=False)
+    """By follower: the index of the snapshot that it has got, and until when this is remembered."""
     _incoming: Incoming | None = field(default=None, init=False)
     _complete: Incoming | None = field(default=None, init=False)
 
@@ -145,6 +151,9 @@ class Transfers:
             self._give_up(outgoing)
         elif ack.status == "done":
             self._drop(ack.from_)
+            self._held[ack.from_] = (ack.index, self.node.clock.seconds() + HOLD_SECONDS)
+            self.node.raft.report_snapshot(ack.from_, True)
+            self.node.wake()
         elif outgoing.chunk is not None and ack.position == outgoing.chunk.position:
             self._send_chunk(outgoing)
         else:
@@ -175,6 +184,15 @@ class Transfers:
         incoming = self._incoming
         if incoming and not incoming.busy and now - incoming.heard > 2 * PATIENCE_SECONDS:
             self._abandon()
+
+    def held_from(self, now: float) -> int:
+        """Return the index after which the log must be kept for followers that get a snapshot.
+
+        It is kept for some time after the last chunk, until the follower has asked for the rest.
+        """
+        self._held = {to: held for to, held in self._held.items() if held[1] > now}
+        under_way = [each.message.snapshot.meta.index for each in self._outgoing.values()]
+        return min([*under_way, *(index for index, _ in self._held.values())], default=1 << 63)
 
     # -- receiving -------------------------------------------------------------------------------
 

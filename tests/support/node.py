@@ -97,17 +97,17 @@ class Bench:
         self.directory.close()
 
 
-def make_bench(path: str, bootstrap: bool = True, **settings: Any) -> Bench:
-    """Return a node 1 that has started in ``path``, the founder of a cluster or a stranger."""
-    directory = open_directory(path, 1)
+def make_bench(path: str, bootstrap: bool = True, node_id: int = 1, **settings: Any) -> Bench:
+    """Return a node that has started in ``path``, the founder of a cluster or a stranger."""
+    directory = open_directory(path, node_id)
     if bootstrap and not directory.identity.cluster_id:
-        found_cluster(directory, "127.0.0.1:8081", b"c" * 16)
+        found_cluster(directory, f"127.0.0.1:808{node_id}", b"c" * 16)
     clock, mesh = Clock(), RecordingMesh()
     stopped: list[str] = []
     disk, background = StallableDisk(), StallableDisk()
     raft = RawNode(
         Settings(
-            node_id=1,
+            node_id=node_id,
             election_ticks=20,
             heartbeat_ticks=2,
             async_storage_writes=True,
@@ -121,8 +121,8 @@ def make_bench(path: str, bootstrap: bool = True, **settings: Any) -> Bench:
     )
     node = Node(
         settings=NodeSettings(
-            node_id=1,
-            address="127.0.0.1:8081",
+            node_id=node_id,
+            address=f"127.0.0.1:808{node_id}",
             version="0",
             tick=TICK,
             election=ELECTION,
