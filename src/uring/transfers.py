@@ -209,8 +209,8 @@ class Transfers:
             if incoming is not None and incoming.busy:
                 return
             self._abandon()
-            message = decode_messages(chunk.header)[0]
-            if not isinstance(message, InstallSnapshot):
+            message = _header(chunk)
+            if message is None:
                 return
             if message.snapshot.meta.index <= self.node.raft.commit:
                 # Nothing to install; the core's answer says how far this node is.
@@ -250,9 +250,8 @@ class Transfers:
                 return
             self._ack(chunk, incoming.writer.position, status="done")
             self._incoming, self._complete = None, incoming
-            message = decode_messages(chunk.header)[0]
-            assert isinstance(message, InstallSnapshot)
-            self.node.raft.step(message)
+            # The sender's term may have moved on since the first chunk.
+            self.node.raft.step(_header(chunk) or incoming.message)
             if not self.node.raft.installing_snapshot:
                 self._forget()
             self.node.wake()
@@ -296,3 +295,12 @@ class Transfers:
     def installed(self) -> None:
         """The received state is the state."""
         self._complete = None
+
+
+def _header(chunk: SnapshotChunk) -> InstallSnapshot | None:
+    """Return the core's message that a chunk carries, None if it is nothing of the kind."""
+    try:
+        (message,) = decode_messages(chunk.header)
+    except ValueError:  # undecodable, or not one message
+        return None
+    return message if isinstance(message, InstallSnapshot) else None

@@ -144,6 +144,8 @@ class Wire:
 
     def greet(self, greeting: Hello | HelloRefused) -> Wire:
         self.link.dataReceived(encode_frame(encode_hello(greeting), LIMIT))
+        if isinstance(greeting, Hello) and self.link.dialled is None:
+            self.say([])  # as the dialling side confirms
         return self
 
     def say(self, messages: Sequence[PeerMessage]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.peers.base import MeshBench, hello
+from tests.peers.base import LIMIT, MeshBench, hello
 from uring.peers import link as link_module
 from uring.raft.messages import Heartbeat
-from uring.wire.codec import decode_messages
-from uring.wire.hello import MAGIC, HelloRefused
+from uring.wire.codec import decode_messages, encode_messages
+from uring.wire.framing import encode_frame
+from uring.wire.hello import MAGIC, HelloRefused, encode_hello
 
 BEAT = Heartbeat(to=1, from_=2, term=3)
 ANSWER = Heartbeat(to=2, from_=1, term=3)
@@ -39,7 +40,7 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual(wire.hellos(), [hello(1)])
         self.assertFalse(self.bench.mesh.send(2, [ANSWER]))
         wire.greet(hello(2))
-        self.assertEqual(len(wire.frames()), 1)
+        self.assertEqual(decode_messages(wire.frames()[1]), [])
         self.assertTrue(self.bench.mesh.send(2, [ANSWER]))
 
     def test_refusal_is_told(self) -> None:
@@ -49,6 +50,45 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual(wire.hellos(), [self.bench.refusal])
         self.assertTrue(wire.closed)
         self.assertEqual(self.bench.news, [])
+
+    def test_being_refused_after_one_hello(self) -> None:
+        """An accepted side that is refused by the dialling one was never up."""
+        wire = self.bench.accept()
+        wire.link.dataReceived(encode_frame(encode_hello(hello(2)), LIMIT))
+        self.assertEqual(wire.hellos(), [hello(1)])
+        wire.greet(HelloRefused("id", "taken"))
+        self.assertTrue(wire.closed)
+        self.assertEqual(self.bench.news, [])
+
+    def test_refused_stranger_has_no_second_try(self) -> None:
+        """What comes after a refused hello in the same segment is not looked at."""
+        wire = self.bench.accept()
+        wrong = encode_frame(encode_hello(hello(2, version=9)), LIMIT)
+        right = encode_frame(encode_hello(hello(2)), LIMIT)
+        wire.link.dataReceived(wrong + right + encode_frame(encode_messages([BEAT]), LIMIT))
+        self.assertTrue(wire.closed)
+        self.assertEqual(self.bench.news, [])
+
+    def test_hello_and_a_large_frame_together(self) -> None:
+        """What follows a hello in the same segment has the limit of messages."""
+        self.bench.mesh.add_seed("10.0.0.2:1")
+        wire = self.bench.succeed()
+        batch = [BEAT] * 2000
+        wire.link.dataReceived(
+            encode_frame(encode_hello(hello(2)), LIMIT)
+            + encode_frame(encode_messages(batch), LIMIT)
+        )
+        self.assertEqual(self.bench.news[-1], ("got", 2, batch))
+
+    def test_busy_connection_stays(self) -> None:
+        """A connection on which frames keep completing is never overdue."""
+        wire = self.bench.accept().greet(hello(2))
+        frame = encode_frame(encode_messages([BEAT]), LIMIT)
+        wire.link.dataReceived(frame[:5])
+        for _ in range(60):
+            self.bench.clock.advance(1)
+            wire.link.dataReceived(frame[5:] + frame[:5])
+        self.assertFalse(wire.closed)
 
     def test_other_protocol_version(self) -> None:
         """Another version of the protocol is refused as such."""

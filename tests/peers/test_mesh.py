@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import NoReturn
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -71,7 +72,7 @@ class MeshTests(SynchronousTestCase):
         self.assertEqual(len(accepted.frames()), 2)
         dialled = self.bench.succeed().greet(hello(2))
         self.mesh.send(2, [ANSWER])
-        self.assertEqual((len(accepted.frames()), len(dialled.frames())), (2, 2))
+        self.assertEqual((len(accepted.frames()), len(dialled.frames())), (2, 3))
         dialled.transport.loseConnection()
         self.mesh.send(2, [ANSWER])
         self.assertEqual(len(accepted.frames()), 3)
@@ -90,10 +91,30 @@ class MeshTests(SynchronousTestCase):
         """An address at which the node meets itself is not dialled again."""
         self.bench.refusal = HelloRefused("self", "this is the node itself")
         self.mesh.add_seed("10.0.0.1:1")
-        wire = self.bench.succeed().greet(hello(1))
+        wire = self.bench.succeed()
+        self.bench.accept().greet(hello(1))
+        wire.greet(self.bench.refusal)
         self.assertTrue(wire.closed)
         self.bench.clock.pump([1] * 10)
         self.assertEqual(len(self.bench.attempts), 1)
+
+    def test_stranger_that_claims_to_be_us(self) -> None:
+        """That the other side is this node itself is not taken from the other side alone."""
+        self.mesh.add_seed("10.0.0.2:1")
+        self.bench.succeed().greet(HelloRefused("self", "believe me"))
+        self.bench.clock.pump([1] * 3)
+        self.assertEqual(len(self.bench.attempts), 2)
+
+    def test_address_that_makes_no_sense(self) -> None:
+        """A member's address that cannot be dialled at all harms nobody."""
+
+        def raising(address: str) -> NoReturn:
+            raise ValueError(f"{address!r} is no address")
+
+        self.mesh.connect = raising
+        self.mesh.set_members({2: "nonsense"})
+        self.bench.clock.pump([1] * 3)
+        self.assertEqual(self.mesh.connected(), set())
 
     def test_strangers_are_bounded(self) -> None:
         """So many connections may be without a hello at a time, and no more."""

@@ -45,7 +45,8 @@ _log = Logger(namespace="uring.peers")
 class PeerLink(Protocol):
     """A connection, dialled by us (``dialled`` is the address) or accepted (None).
 
-    Neither side sends anything but its hello before it has accepted the other's.
+    Neither side sends anything but its hello before it has accepted the other's.  The dialling side
+    confirms with an empty frame of messages, so that each side knows that both agree.
     """
 
     def __init__(self, mesh: Mesh, dialled: str | None) -> None:
@@ -56,12 +57,13 @@ class PeerLink(Protocol):
         self.refusal: HelloRefused | None = None
         """Why there will be no conversation, whoever said so."""
         self.where = dialled or "?"
-        self._decoder = FrameDecoder(HELLO_BYTES_MAX)
+        self._decoder = FrameDecoder(FRAME_BYTES_MAX, first_limit=HELLO_BYTES_MAX)
         self._deadline: float | None = None
         self._outbox: deque[bytes] = deque()
         self._outbox_bytes = 0
         self._paused = False
         self._greeted = False
+        self.is_ready = False
         self._closed = False
 
     # -- life ------------------------------------------------------------------------------------
@@ -96,7 +98,7 @@ class PeerLink(Protocol):
     def check(self, now: float) -> None:
         """Close if a hello or a frame is overdue."""
         if self._deadline is not None and now >= self._deadline:
-            what = "hello" if self.peer is None else "frame"
+            what = "frame" if self.is_ready else "hello"
             _log.warn(
                 "connection with {where} closed: no complete {what}", where=self.where, what=what
             )
@@ -108,11 +110,14 @@ class PeerLink(Protocol):
         if self._closed:
             return
         try:
-            for frame in self._decoder.feed(data):
+            frames = self._decoder.feed(data)
+            for frame in frames:
                 if self._closed:
                     return
                 if self.peer is None:
                     self._hello(frame)
+                elif not self.is_ready:
+                    self._confirmation(frame)
                 else:
                     self._messages(frame)
         except (FrameError, DecodeError) as problem:
@@ -121,12 +126,15 @@ class PeerLink(Protocol):
             )
             self.close()
             return
-        if self.peer is not None:
-            begun = not self._decoder.is_empty
-            if begun and self._deadline is None:
-                self._deadline = self.mesh.clock.seconds() + FRAME_SECONDS
-            elif not begun:
-                self._deadline = None
+        if self.is_ready:
+            self._watch(bool(frames))
+
+    def _watch(self, has_moved_on: bool) -> None:
+        """Set by when the frame under way must be complete."""
+        if self._decoder.is_empty:
+            self._deadline = None
+        elif has_moved_on or self._deadline is None:
+            self._deadline = self.mesh.clock.seconds() + FRAME_SECONDS
 
     def _hello(self, frame: bytes) -> None:
         hello = decode_hello(frame)
@@ -135,17 +143,40 @@ class PeerLink(Protocol):
             return
         refusal = self._objection(hello)
         if refusal is not None:
-            self.refusal = refusal
-            self._greet(refusal)
-            self.mesh.refused(self, refusal, hello)
-            transport: Any = self.transport
-            transport.loseConnection()
+            self._refuse(refusal, hello)
             return
-        if not self._greeted:
-            self._greet(self.mesh.me())
         self.peer = hello
+        if self.dialled is None:
+            self._greet(self.mesh.me())
+        else:
+            self._write(encode_frame(encode_messages([]), FRAME_BYTES_MAX))
+            self._become_ready()
+
+    def _refuse(self, refusal: HelloRefused, hello: Hello) -> None:
+        """Say why, and close; what else comes is not looked at."""
+        self.refusal = refusal
+        self._greet(refusal)
+        self._closed = True
+        self.mesh.refused(self, refusal, hello)
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.loseConnection()
+
+    def _confirmation(self, frame: bytes) -> None:
+        """Take the first frame after the hellos: messages, or why there will be none."""
+        try:
+            answer = decode_hello(frame)
+        except DecodeError:
+            self._become_ready()
+            self._messages(frame)
+            return
+        if isinstance(answer, Hello):
+            raise DecodeError("a second hello")
+        self._refused(answer)
+
+    def _become_ready(self) -> None:
+        self.is_ready = True
         self._deadline = None
-        self._decoder.limit = FRAME_BYTES_MAX
         self.mesh.ready(self)
 
     def _objection(self, hello: Hello) -> HelloRefused | None:
@@ -170,7 +201,8 @@ class PeerLink(Protocol):
                     f"a message {message.from_} -> {message.to} on the connection "
                     f"of node {peer} with node {own}"
                 )
-        self.mesh.on_messages(peer, messages)
+        if messages:
+            self.mesh.on_messages(peer, messages)
 
     # -- out -------------------------------------------------------------------------------------
 
@@ -182,6 +214,8 @@ class PeerLink(Protocol):
         if len(payload) > FRAME_BYTES_MAX and len(messages) > 1:
             half = len(messages) // 2
             return self.send(messages[:half]) and self.send(messages[half:])
+        if len(payload) > FRAME_BYTES_MAX:
+            return False
         self._write(encode_frame(payload, FRAME_BYTES_MAX))
         return True
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -64,8 +64,9 @@ class Dialler:
 
     def dial(self) -> None:
         self._waiting = None
-        endpoint = self.mesh.connect(self.address)
-        self._connecting = endpoint.connect(LinkFactory(self.mesh, self.address))
+        factory = LinkFactory(self.mesh, self.address)
+        # An address that makes no sense is one that cannot be reached.
+        self._connecting = maybeDeferred(lambda: self.mesh.connect(self.address).connect(factory))
         self._connecting.addCallbacks(self._connected, self._failed)
 
     def _connected(self, link: PeerLink) -> None:
@@ -134,6 +135,7 @@ class Mesh:
     _members: dict[int, str] = field(factory=dict, init=False)
     _self: set[str] = field(factory=set, init=False)
     """Addresses at which this node answered itself."""
+    _met_itself: bool = field(default=False, init=False)
     _said: set[tuple[str, str]] = field(factory=set, init=False)
     _running: bool = field(default=False, init=False)
     _sweeping: IDelayedCall | None = field(default=None, init=False)
@@ -205,7 +207,7 @@ class Mesh:
 
     def may_accept(self) -> bool:
         """Tell whether there is room for one more stranger."""
-        strangers = sum(1 for link in self._links if link.peer is None and link.dialled is None)
+        strangers = sum(1 for link in self._links if not link.is_ready and link.dialled is None)
         return self._running and strangers < STRANGERS_MAX
 
     def opened(self, link: PeerLink) -> None:
@@ -253,14 +255,18 @@ class Mesh:
                             address=hello.address,
                         )
                     self.on_down(hello.node_id)
-        if link.dialled is not None and link.dialled in self._diallers:
-            self._diallers[link.dialled].again()
+        dialler = self._diallers.get(link.dialled or "")
+        if dialler is not None and dialler.link is link:
+            dialler.again()
         self._perhaps_closed()
 
     def refused(self, link: PeerLink, refusal: HelloRefused, hello: Hello | None) -> None:
         """One side does not want the other; said once, not at every attempt."""
         if refusal.code == "self":
-            if link.dialled is not None:
+            # Both ends are this node: the accepted one says so first, and only then is it believed.
+            if hello is not None:
+                self._met_itself = True
+            elif link.dialled is not None and self._met_itself:
                 self._self.add(link.dialled)
                 self._redial()
             return

@@ -27,7 +27,7 @@ def _check(length: int, limit: int) -> None:
 
 @define
 class FrameDecoder:
-    """Cuts a stream into frames.  ``limit`` may be raised between two of them.
+    """Cuts a stream into frames; the first one may have a limit of its own.
 
     A length beyond the limit is refused as soon as its four bytes are there: nothing of such a
     frame is ever buffered.  Pieces are kept apart until a frame is complete, so a large frame that
@@ -35,6 +35,7 @@ class FrameDecoder:
     """
 
     limit: int
+    first_limit: int | None = None
     _pieces: list[bytes] = field(factory=list, init=False)
     _held: int = field(default=0, init=False)
     _wanted: int = field(default=HEAD_BYTES, init=False)
@@ -57,12 +58,13 @@ class FrameDecoder:
         self._wanted = HEAD_BYTES
         while end - position >= HEAD_BYTES:
             (length,) = _LENGTH.unpack_from(stream, position)
-            _check(length, self.limit)
+            _check(length, self.limit if self.first_limit is None else self.first_limit)
             after = position + HEAD_BYTES + length
             if after > end:
                 self._wanted = HEAD_BYTES + length
                 break
             frames.append(stream[position + HEAD_BYTES : after])
+            self.first_limit = None
             position = after
         rest = stream[position:]
         self._pieces = [rest] if rest else []
