@@ -241,6 +241,7 @@ class ClusterTests(NodeTestCase):
         bench.node.receive(2, [Append(to=1, from_=2, term=4, prev_index=0, prev_term=0)])
         bench.settle()
         self.assertEqual((bench.node.status()["term"], bench.mesh.sent), (0, []))
+        self.assertEqual(bench.mesh.renewed, [2])
 
 
 class CompactionTests(NodeTestCase):

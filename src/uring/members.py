@@ -131,6 +131,9 @@ class Administration:
     log: Logger = field(factory=lambda: Logger(namespace="uring.members"), init=False)
     _goals: dict[tuple[str, int], Goal] = field(factory=dict, init=False)
     _heard_of: dict[int, Member] = field(factory=dict, init=False)
+    """Where nodes can be reached, from whomever; their instances may have changed since."""
+    _present: dict[int, Member] = field(factory=dict, init=False)
+    """What the nodes that are or were connected said of themselves."""
     _requests: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -227,7 +230,7 @@ class Administration:
             return None
         if hello.applied > self.node.directory.state.applied_index:
             return None
-        # Refused as a member, but known when it is removed and added as what it is now.
+        # Refused as a member, but its address is known when it is removed and added again.
         self._note(hello)
         return HelloRefused(
             code="instance",
@@ -238,6 +241,7 @@ class Administration:
     def greeted(self, hello: Hello) -> None:
         """Note who said hello; the leader must know of newcomers to be able to add them."""
         self.clusters[hello.node_id] = hello.cluster_id
+        self._present[hello.node_id] = Member(hello.address, hello.instance_id)
         self._note(hello)
 
     def _note(self, hello: Hello) -> None:
@@ -323,6 +327,8 @@ class Administration:
 
     def _reached(self, goal: Goal) -> bool:
         conf = self.node.raft.conf_state
+        if goal.action != "transfer" and not self.node.membership_is_durable:
+            return False
         if goal.action == "add":
             return goal.node_id in conf.voters and not conf.voters_outgoing
         if goal.action == "transfer":
@@ -406,12 +412,21 @@ class Administration:
         self._propose(goal, ConfChangeKind.REMOVE_NODE, None)
         return None
 
+    def _connected(self, node_id: int) -> Member | None:
+        """Return what a node says of itself, if it is there to say so."""
+        return self._present.get(node_id) if node_id in self.node.mesh.connected() else None
+
     def _newcomer(self, goal: Goal) -> Member | UringError:
-        heard = self._heard_of.get(goal.node_id)
-        if heard is not None and goal.address in ("", heard.address):
-            return heard
-        if goal.address:
-            return Member(goal.address)
+        """Return what is known of a newcomer; its instance only from itself, and only from now.
+
+        An instance heard of earlier may be that of a disk that is gone.  Without one it is taken
+        from the newcomer's hello when that comes.
+        """
+        present, heard = self._connected(goal.node_id), self._heard_of.get(goal.node_id)
+        if present is not None and goal.address in ("", present.address):
+            return present
+        if goal.address or heard is not None:
+            return Member(goal.address or heard.address)  # type: ignore[union-attr]
         return Conflict(
             f"the address of node {goal.node_id} is not known: start it with --peer and the "
             'address of a member, or say where it is: {"address": "host:port"}'
@@ -446,11 +461,11 @@ class Administration:
                 self._propose_change(node_id, ConfChangeKind.ADD_NODE, None)
                 return
         for node_id, member in self.known.items():
-            heard = self._heard_of.get(node_id)
-            if heard is None or heard == member:
+            present = self._connected(node_id)
+            if present is None or present == member:
                 continue
-            if member.instance in (b"", heard.instance):
-                self._propose_change(node_id, ConfChangeKind.UPDATE_NODE, heard)
+            if member.instance in (b"", present.instance):
+                self._propose_change(node_id, ConfChangeKind.UPDATE_NODE, present)
                 return
 
     def _quorum_without(self, node_id: int) -> bool:

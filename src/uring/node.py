@@ -95,6 +95,8 @@ class Node:
     _tick_call: IDelayedCall | None = field(default=None, init=False)
     _last_tick: float = field(default=0.0, init=False)
     _appends: list[StorageAppend] = field(factory=list, init=False)
+    _conf_index: int = field(default=0, init=False)
+    """Where the last change of the members stands that was applied in this life."""
     _late_state: HardState | None = field(default=None, init=False)
     """A commit index that is written with whatever is written next."""
     _writing: bool = field(default=False, init=False)
@@ -234,6 +236,8 @@ class Node:
         """Belong to the cluster of the first member that treats this node as one, for good."""
         cluster = self.administration.clusters.get(peer, b"")
         if not cluster:
+            # It had none itself when it said hello; by now it has.
+            self.mesh.renew(peer)
             return False
         self.directory.set_cluster_id(cluster)
         self.log.info("joined cluster {cluster}", cluster=cluster.hex())
@@ -423,9 +427,9 @@ class Node:
 
     def _write(self) -> None:
         """Hand everything that gathered to the disk thread as one synced batch, one at a time."""
-        if self._writing or not self._appends:
+        if self._writing or not (self._appends or not self._is_only_commit(self._late_state)):
             return
-        if self._appends[0].snapshot is not None:
+        if self._appends and self._appends[0].snapshot is not None:
             self._install(self._appends.pop(0))
             return
         hard_state, self._late_state = self._late_state, None
@@ -458,10 +462,20 @@ class Node:
         """Tell whether all that is new is the commit index, which can wait for the next write.
 
         It is a hint: after a restart the leader tells it again, and the state never falls behind
-        what it had applied.
+        what it had applied.  But that a member was removed must be known for certain before its
+        disk is wiped, or a restart would wait for its vote for ever.
         """
         saved = self.directory.log.hard_state
-        return hard_state is None or (hard_state.term, hard_state.vote) == (saved.term, saved.vote)
+        if hard_state is None:
+            return True
+        if (hard_state.term, hard_state.vote) != (saved.term, saved.vote):
+            return False
+        return not saved.commit < self._conf_index <= hard_state.commit
+
+    @property
+    def membership_is_durable(self) -> bool:
+        """True if this node would know the present members after a restart, without asking."""
+        return bool(self.directory.log.hard_state.commit >= self._conf_index)
 
     def _survived(self, result: object, what: str) -> bool:
         """Return False, and stop for good, when the disk failed: it is never tried again."""
@@ -582,6 +596,7 @@ class Node:
         self._compact()
 
     def _apply_conf_change(self, entry: Entry, transaction: Any) -> list[Change]:
+        self._conf_index = entry.index
         change = decode_conf_change(entry.data)
         conf_state = self.raft.apply_conf_change(change)
         transaction.set_conf_state(conf_state)

@@ -151,6 +151,10 @@ class Transfers:
             self._give_up(outgoing)
         elif ack.status == "done":
             self._drop(ack.from_)
+            # When the log was compacted past the snapshot meanwhile, the follower's answer alone
+            # does not end the waiting: only this makes the core probe, and send another.
+            self.node.raft.report_snapshot(ack.from_, True)
+            self.node.wake()
             self._held[ack.from_] = (ack.index, self.node.clock.seconds() + HOLD_SECONDS)
             self.node.raft.report_snapshot(ack.from_, True)
             self.node.wake()

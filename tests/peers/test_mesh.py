@@ -116,6 +116,16 @@ class MeshTests(SynchronousTestCase):
         self.bench.clock.pump([1] * 3)
         self.assertEqual(self.mesh.connected(), set())
 
+    def test_renewal(self) -> None:
+        """A renewed connection is closed and dialled again, with a new hello."""
+        self.mesh.add_seed("10.0.0.2:1")
+        wire = self.bench.succeed().greet(hello(2, cluster_id=b""))
+        self.mesh.renew(2)
+        self.assertTrue(wire.closed)
+        self.bench.clock.advance(1)
+        self.bench.succeed().greet(hello(2))
+        self.assertEqual(self.mesh.connected(), {2})
+
     def test_strangers_are_bounded(self) -> None:
         """So many connections may be without a hello at a time, and no more."""
         wires = [self.bench.accept() for _ in range(mesh_module.STRANGERS_MAX)]

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from tests.sim.stores import BROKEN, FULL
+from uring.store.failures import StoreFailed
 
 if TYPE_CHECKING:
     from tests.sim.world import Host, Life, World
@@ -243,7 +245,8 @@ class Faults:
         def stop() -> None:
             if not life.stopped:
                 life.node.stop()
-                life.directory.state.sync().write()
+                with suppress(StoreFailed):
+                    life.directory.state.sync().write()
                 life.stopped = STOPPED
 
         def hand_over() -> None:

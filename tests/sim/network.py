@@ -31,6 +31,11 @@ class SimMesh:
     def set_members(self, members: Mapping[int, str]) -> None:
         self.members = {i: where for i, where in members.items() if i != self.life.id and where}
 
+    def renew(self, peer: int) -> None:
+        """Break the connection; it is made again with new hellos."""
+        if peer in self.links:
+            self.life.world.network.reset(self.life, self.links[peer])
+
     def connected(self) -> set[int]:
         return set(self.links)
 

@@ -141,6 +141,8 @@ class World:
         }
         self.cluster = choices.randbytes(16)
         self.history: list[Operation] = []
+        self.wiped: set[int] = set()
+        """Members that were found with another disk when the faults had ended."""
         self.properties = Properties(self)
         self.network = Network(self, self.random("network"))
         self.faults = Faults(self)
@@ -241,7 +243,7 @@ class World:
             **self.raft_choices,
         )
         name = (host.id, directory.identity.incarnation)
-        log = Logger(namespace="uring.sim", observer=life.logged)
+        log = Logger(namespace="uring.sim", observer=life.logged)  # type: ignore[arg-type]
         life.node = WatchedNode(
             settings=NodeSettings(
                 node_id=host.id,
@@ -355,6 +357,7 @@ class World:
         while (why := self.properties.unrest()) is not None:
             if self.now > deadline:
                 raise Violation(f"liveness: {CALM_SECONDS:.0f} s after the last fault {why}")
+            self._mend()
             looked += 0.25
             while self.now < looked:
                 self.step()
@@ -362,6 +365,22 @@ class World:
         keys = offending_keys(self.history)
         if keys:
             raise Violation(f"linearizability: no order explains key {', '.join(keys)}")
+
+    def _mend(self) -> None:
+        """Do what operators are told to: a member that lost its disk is removed and added again."""
+        for host in self.hosts.values():
+            life = host.life
+            if life is not None and life.node is not None and life.node.raft.is_leader:
+                self.inside(life, lambda node=life.node: self._mend_through(node))  # type: ignore[misc]
+
+    def _mend_through(self, node: Any) -> None:
+        known = node.members_known()
+        for node_id, member in known.items():
+            if member.instance not in (b"", self.hosts[node_id].instance):
+                self.wiped.add(node_id)
+                node.remove_member(node_id, True).addErrback(lambda failure: None)
+        for node_id in self.wiped - known.keys():
+            node.add_member(node_id, address(node_id)).addErrback(lambda failure: None)
 
 
 def address(node_id: int) -> str:

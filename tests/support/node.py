@@ -25,8 +25,10 @@ ELECTION = 1.0
 
 @define
 class RecordingMesh:
-    """Keeps what is sent; everybody can be reached."""
+    """Keeps what is sent; everybody is connected, but who is ``away``."""
 
+    away: set[int] = field(factory=set)
+    renewed: list[int] = field(factory=list)
     sent: list[tuple[int, PeerMessage]] = field(factory=list)
     members: dict[int, str] = field(factory=dict)
 
@@ -37,8 +39,11 @@ class RecordingMesh:
     def set_members(self, members: Mapping[int, str]) -> None:
         self.members = dict(members)
 
+    def renew(self, peer: int) -> None:
+        self.renewed.append(peer)
+
     def connected(self) -> set[int]:
-        return set(self.members)
+        return set(range(1, 10)) - self.away
 
 
 @define

@@ -203,6 +203,11 @@ class Mesh:
         links = self._ready.get(to)
         return links is not None and links[0].send(messages)
 
+    def renew(self, peer: int) -> None:
+        """Close what connects ``peer``: it will be dialled again, with new hellos."""
+        for link in list(self._ready.get(peer, ())):
+            link.close()
+
     # -- what links report -----------------------------------------------------------------------
 
     def may_accept(self) -> bool:

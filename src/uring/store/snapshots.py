@@ -253,6 +253,9 @@ def swap_in(directory: Path) -> None:
 def repair(directory: Path, paranoid: bool) -> None:
     """Finish or undo a swap that a crash cut short.  Raises :exc:`StoreDamaged`."""
     state, new, old = (directory / name for name in (STATE, STATE_NEW, STATE_OLD))
+    # A process that was killed between its renames and their sync left names that a loss of power
+    # could still take back, after the log has come to rely on them.
+    sync_directory(directory)
     if state.exists():
         return
     if new.exists() and _is_complete(new, paranoid):
