@@ -86,6 +86,16 @@ class TransferTests(TransferTestCase):
         self.pass_time(120, every_third)
         self.complete()
 
+    def test_disk_that_fails_under_a_snapshot(self) -> None:
+        """A receiver whose disk fails stops, instead of refusing one snapshot after the other."""
+        while self.chunks < 2:
+            self.pass_time(0.1)
+        store = self.newcomer.directory.log.health
+        store.fail(OSError("the disk fails"))
+        self.pass_time(2)
+        self.assertEqual(len(self.newcomer.stopped), 1)
+        self.assertGreater(len(self.flushLoggedErrors()), 0)
+
     def test_log_moves_on_meanwhile(self) -> None:
         """Entries written while the state travels are still there when it has arrived."""
         for _ in range(10):

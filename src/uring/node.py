@@ -477,7 +477,7 @@ class Node:
         """True if this node would know the present members after a restart, without asking."""
         return bool(self.directory.log.hard_state.commit >= self._conf_index)
 
-    def _survived(self, result: object, what: str) -> bool:
+    def survived(self, result: object, what: str) -> bool:
         """Return False, and stop for good, when the disk failed: it is never tried again."""
         if not isinstance(result, Failure):
             return self._running
@@ -519,7 +519,7 @@ class Node:
         """Run ``job.write`` in ``thread``, then ``then`` here; what fails ends the node."""
 
         def finished(result: object) -> None:
-            if self._survived(result, what):
+            if self.survived(result, what):
                 then()
 
         thread.submit(job.write, lambda result: self._guarded(lambda: finished(result)))

@@ -98,6 +98,8 @@ class Transfers:
             outgoing.reading = False
             if self._outgoing.get(outgoing.message.to) is not outgoing:
                 return
+            if self._disk_failed(result, "a snapshot could not be read"):
+                return
             if isinstance(result, Failure):
                 self.log.failure("a snapshot could not be read", failure=result)
                 self._give_up(outgoing)
@@ -244,6 +246,8 @@ class Transfers:
             incoming.busy = False
             if self._incoming is not incoming:
                 return
+            if self._disk_failed(result, "a snapshot could not be written"):
+                return
             if isinstance(result, Failure):
                 self.log.failure("a snapshot could not be received", failure=result)
                 self._abandon()
@@ -261,6 +265,12 @@ class Transfers:
             self.node.wake()
 
         self.node.background.submit(write, done)
+
+    def _disk_failed(self, result: object, what: str) -> bool:
+        """Stop the node if it was the store that failed, and not only this snapshot."""
+        if self.node.directory.log.health.failure is None:
+            return False
+        return not self.node.survived(result, what)
 
     def _ack(
         self, chunk: SnapshotChunk, position: bytes, status: str = "next", detail: str = ""

@@ -19,6 +19,7 @@ from uring import proposals as proposals_module
 from uring import reads as node_reads
 from uring.machines import sessions, table
 from uring.machines.sessions import first_time
+from uring.raft import core as core_module
 from uring.raft import (
     dispatch,
     durability,
@@ -30,7 +31,6 @@ from uring.raft import (
     replication,
     snapshots,
 )
-from uring.raft import core as core_module
 from uring.raft import log as log_module
 from uring.raft import proposals as core_proposals
 from uring.raft.state import State
@@ -329,7 +329,8 @@ def _() -> list[Patch]:
         (dispatch, "broadcast_heartbeat", broadcast),
         (reads, "broadcast_heartbeat", broadcast),
         (dispatch, "_FROM_LEADER", {**dispatch._FROM_LEADER, heartbeats.Heartbeat: on_heartbeat}),
-    ] + [(dispatch, "_RULES", _with_heartbeat(on_heartbeat))]
+        (dispatch, "_RULES", _with_heartbeat(on_heartbeat)),
+    ]
 
 
 def _with_heartbeat(rule: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -170,7 +171,7 @@ class Faults:
             one, other = self.world.hosts[a].life, self.world.hosts[b].life
             if one and other and one.node and other.node and random.random() < 0.4:
                 wait = random.uniform(0.0, most)
-                self.world.schedule(wait, "", lambda o=one, p=other: self.world.network.reset(o, p))
+                self.world.schedule(wait, "", partial(self.world.network.reset, one, other))
         return f"{sorted(pairs)} for {seconds:.2f} s"
 
     def _partition(self, random: Random) -> str:

@@ -14,6 +14,7 @@ import plyvel
 
 from tests.store.base import DirectoryTestCase, commit, run, write
 from uring.store import directory as directory_module
+from uring.store import snapshots as snapshots_module
 from uring.store.directory import open_directory
 from uring.store.failures import DirectoryError
 from uring.store.records import LOG_FORMAT, STATE_FORMAT, encode_version
@@ -65,6 +66,16 @@ class IdentityTests(DirectoryTestCase):
                 self.assertRaises(CrashNow, open_directory, path, 1)
             self.assertEqual(self.open(path).identity.incarnation, 1)
             self.assertEqual(sorted(p.name for p in path.iterdir()), ["LOCK", "log", "state"])
+
+
+class RenameTests(DirectoryTestCase):
+    def test_names_are_durable_before_anything_relies_on_them(self) -> None:
+        """Opening syncs the directory: a killed process may have left renames that were not."""
+        self.open().close()
+        synced: list[Path] = []
+        with mock.patch.object(snapshots_module, "sync_directory", synced.append):
+            self.open()
+        self.assertIn(self.path, synced)
 
 
 class RefusalTests(DirectoryTestCase):
