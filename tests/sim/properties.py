@@ -407,7 +407,8 @@ class Properties:
 
     def _is_stranger(self, life: Life) -> bool:
         """True for a member that came back with an emptied disk: it is kept out, rightly."""
-        for host in self.world.hosts.values():
+        # Who was removed knows only what was true then.
+        for host in [self.world.hosts[node_id] for node_id in sorted(self.members())]:
             if host.life is not None and host.life.node is not None:
                 member = host.life.node.members_known().get(life.id)
                 if member is not None and member.instance not in (b"", life.host.instance):

@@ -28,7 +28,7 @@ class SeedTests(SynchronousTestCase):
 
     def test_faults_and_answers(self) -> None:
         """The seeds inject faults, and clients are answered all the same."""
-        outcomes = [simulate(seed) for seed in range(5)]
+        outcomes = [simulate(seed) for seed in range(15)]
         for kind in ("partition", "crash at", "remove"):
             self.assertGreater(sum(each.faults[kind] for each in outcomes), 0, kind)
         for outcome in outcomes:
