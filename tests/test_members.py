@@ -191,6 +191,27 @@ class RemoveTests(AdministrationTestCase):
         self.catch_up(2, 3)
         self.assertIsNone(self.successResultOf(done))
 
+    def test_removal_that_is_not_durable_yet(self) -> None:
+        """A removal that is in force and not durable yet is waited for, not taken for unknown."""
+        self.add(2)
+        done = self.bench.node.remove_member(2)
+        while 2 in self.bench.node.raft.conf_state.voters:
+            self.bench.clock.advance(0)
+            self.bench.disk.run_all()
+            for to, message in self.bench.mesh.sent:
+                if isinstance(message, Append):
+                    last = message.prev_index + len(message.entries)
+                    answer = AppendResponse(to=1, from_=to, term=message.term, index=last)
+                    self.bench.node.receive(to, [answer])
+        request = AdminRequest(to=1, from_=3, request_id=9, action="remove", node_id=2, address="")
+        self.bench.node.receive(3, [request])
+        self.bench.pass_time(0.2)
+        replies = [each for _, each in self.bench.mesh.sent if isinstance(each, AdminReply)]
+        self.assertEqual(replies, [])
+        self.bench.settle()
+        self.bench.pass_time(0.1)
+        self.assertIsNone(self.successResultOf(done))
+
     def test_removal_survives_a_restart(self) -> None:
         """When a removal is answered, the node knows of it after a loss of power, too."""
         self.add(2)

@@ -187,7 +187,7 @@ class Administration:
             return
         goal = self._goal(request.action, request.node_id, request.address)  # type: ignore[arg-type]
         goal.asked_by = (request.from_, request.request_id)
-        if self._reached(goal):
+        if self._is_in_force(goal):
             return
         goal = self._goals.setdefault((goal.action, goal.node_id), goal)
         self._pursue(goal)
@@ -326,9 +326,12 @@ class Administration:
             self.node.mesh.send(to, [reply])
 
     def _reached(self, goal: Goal) -> bool:
+        """Tell whether a goal is reached, for good: a restart will not have forgotten it."""
+        durable = goal.action == "transfer" or self.node.membership_is_durable
+        return durable and self._is_in_force(goal)
+
+    def _is_in_force(self, goal: Goal) -> bool:
         conf = self.node.raft.conf_state
-        if goal.action != "transfer" and not self.node.membership_is_durable:
-            return False
         if goal.action == "add":
             return goal.node_id in conf.voters and not conf.voters_outgoing
         if goal.action == "transfer":
@@ -355,7 +358,9 @@ class Administration:
         return None
 
     def _pursue(self, goal: Goal) -> None:
-        """Take the next step towards ``goal``."""
+        """Take the next step towards ``goal``; what is in force only has to become durable."""
+        if self._is_in_force(goal):
+            return
         if self.node.raft.is_leader:
             problem = self._problem(goal) or self._step(goal)
             if problem is not None:
