@@ -20,7 +20,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "uring.machines": (),
     "uring.wire": ("uring.raft.types", "uring.raft.messages"),
     "uring.store": ("uring.errors", "uring.raft.types", "uring.raft.storage", "uring.wire.codec"),
-    "uring.peers": ("uring.errors", "uring.raft.messages", "uring.wire"),
+    "uring.peers": ("uring.errors", "uring.raft.messages", "uring.sockets", "uring.wire"),
     "uring.feed": ("uring.machines.commands",),
     "uring.proposals": ("uring.errors", "uring.machines"),
     "uring.reads": ("uring.errors", "uring.machines.commands"),
@@ -29,10 +29,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "uring.feed",
         "uring.machines.commands",
         "uring.machines.limits",
+        "uring.sockets",
     ),
     "uring.client": ("uring.errors",),
     "uring.options": (),
     "uring.logs": (),
+    "uring.sockets": (),
     "uring.timers": (),
     "uring.recover": (
         "uring.machines.table",
@@ -65,7 +67,14 @@ TYPES_OF_THE_STORE = {
 }
 """What single modules beside the node may import more than it."""
 
-NOT_FOR_THE_NODE = ("uring.service", "uring.recover", "uring.options", "uring.logs", "uring.timers")
+NOT_FOR_THE_NODE = (
+    "uring.service",
+    "uring.recover",
+    "uring.options",
+    "uring.logs",
+    "uring.sockets",
+    "uring.timers",
+)
 """Modules beside the node that are above it."""
 
 PURE = ("uring.raft", "uring.wire", "uring.machines")

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, TypeVar
 
 import msgspec
 
 from uring.errors import BadRequest
-from uring.machines.limits import KEY_BYTES_MAX, NODE_NAME_BYTES_MAX, VALUE_BYTES_MAX
+from uring.machines.limits import (
+    KEY_BYTES_MAX,
+    NODE_NAME_BYTES_MAX,
+    RING_SIZE_MAX,
+    VALUE_BYTES_MAX,
+)
 
 T = TypeVar("T")
 
 _DIGITS_MAX = 20
 """As many as 2**64 has."""
+
+_STRUCTURE_BYTES_MAX = 1024
+"""What a message may have beside its texts and spaces; our longest has about a hundred bytes."""
+_TEXTS_MAX = 64
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""One without an end reaches to the message's end: a search that fails would begin anew at every
+quote, and take the square of the message's length."""
+_ADDRESS_BYTES_MAX = 300
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -45,6 +59,10 @@ def parse(data: bytes, depth_max: int) -> Any:
     """Return the value of a JSON text.  Raises BadRequest, and nothing else."""
     if not data.strip():
         raise BadRequest("the body is empty; send a JSON object")
+    # A million small values would hold up everybody else while they are being looked at.
+    bare = _TEXT.sub(b"", data, count=_TEXTS_MAX).translate(None, b" \t\r\n")
+    if len(bare) > _STRUCTURE_BYTES_MAX:
+        raise BadRequest("no request has that many fields, levels or digits")
     try:
         value = json.loads(
             data.decode("utf-8"),
@@ -119,3 +137,35 @@ def check_name(name: str) -> str:
     if not 0 < len(name.encode()) <= NODE_NAME_BYTES_MAX:
         raise BadRequest(f"a node's name must have 1 to {NODE_NAME_BYTES_MAX} bytes")
     return name
+
+
+def check_size(size: int) -> int:
+    """Return ``size`` if a ring may have it: what the log cannot carry must not get there."""
+    if not 1 <= size <= RING_SIZE_MAX:
+        raise BadRequest(f"the size must be from 1 to {RING_SIZE_MAX}")
+    return size
+
+
+def check_strategy(strategy: str) -> str:
+    """Return ``strategy`` if it may be the name of one."""
+    if len(strategy) > 64:
+        raise BadRequest("unknown strategy; leave it out for the usual one")
+    return strategy
+
+
+def check_member_id(node_id: int) -> int:
+    """Return ``node_id`` if a node may have it."""
+    if not 0 < node_id < 1 << 63:
+        raise BadRequest("a node's id is a whole number from 1 to 9223372036854775807")
+    return node_id
+
+
+def check_address(address: str) -> str:
+    """Return ``address`` if it is "host:port"."""
+    host, _, port = address.rpartition(":")
+    plain = address.isascii() and address.isprintable() and " " not in address
+    if not (host and plain and len(address) <= _ADDRESS_BYTES_MAX and port.isdecimal()):
+        raise BadRequest('write the address as {"address": "host:port"}')
+    if len(port) > 5 or not 0 < int(port) < 65536:
+        raise BadRequest("a port is a whole number from 1 to 65535")
+    return address

@@ -21,13 +21,15 @@ class Limits:
     """Our deepest message has three levels."""
     in_flight: int = 4096
     """Commands of one WebSocket without an answer; beyond it the socket is not read from."""
-    subscriptions: int = 16
-    """Of one WebSocket."""
-    backlog_bytes: int = 8 * 1024 * 1024
+    fragments: int = 4096
+    """Frames of one WebSocket message: empty ones cost memory without making it longer."""
+    turn_bytes: int = 256 * 1024
+    """Replies that are gathered into one write."""
+    backlog_bytes: int = 16 * 1024 * 1024
     """What waits for a client that does not read; beyond it the connection is closed."""
     connections: int = 20_000
     """Clients' connections in all."""
-    header_seconds: float = 10.0
+    header_seconds: float = 5.0
     """From a request's first byte to the end of its headers."""
     body_seconds: float = 30.0
     """From a request's first byte to its last."""

@@ -137,8 +137,8 @@ class Rest:
         if _content(request).read(1):
             _content(request).seek(0)
             given = self._body(request, MemberBody).address
-            address = None if given is UNSET else _address(given)
-        await self.gateway.add_member(node_id, address)
+            address = None if given is UNSET else decode.check_address(given)
+        await _kept(self.gateway.add_member(node_id, address))
         return _json(request, 200, {"id": node_id})
 
     @app.route("/node/<member>", methods=["DELETE"])
@@ -146,13 +146,13 @@ class Rest:
     async def remove_member(self, request: Request, member: str) -> bytes:
         node_id = _member_id(member)
         force = _option(request, "force", ("false", "true")) == "true"
-        await self.gateway.remove_member(node_id, force)
+        await _kept(self.gateway.remove_member(node_id, force))
         return _json(request, 200, {"id": node_id})
 
     @app.route("/leader/<member>", methods=["POST"])
     async def transfer(self, request: Request, member: str) -> bytes:
         node_id = _member_id(member)
-        await self.gateway.transfer_leadership(node_id)
+        await _kept(self.gateway.transfer_leadership(node_id))
         return _json(request, 200, {"leader": node_id})
 
     # -- keys and values -------------------------------------------------------------------------
@@ -182,7 +182,8 @@ class Rest:
     async def _cas(self, request: Request, key: str, lenient: bool) -> bytes:
         body = self._body(request, CasBody)
         store = decode.check_value(body.store)
-        result = _raised(await self._submit(Cas(key, body.check, store, lenient)))
+        check = None if body.check is None else decode.check_value(body.check)
+        result = _raised(await self._submit(Cas(key, check, store, lenient)))
         code, data, error = replies.outcome(result)
         if isinstance(result, Swapped) and result.stored:
             return _json(request, code, {"key": key, "value": store})
@@ -210,7 +211,8 @@ class Rest:
     @app.route("/mring", methods=["POST"])
     async def set_ring_size(self, request: Request) -> bytes:
         body = self._body(request, SizeBody)
-        result = _raised(await self._submit(SetSize(body.size, body.strategy)))
+        size, strategy = decode.check_size(body.size), decode.check_strategy(body.strategy)
+        result = _raised(await self._submit(SetSize(size, strategy)))
         code, data, error = replies.outcome(result)
         return (
             _problem(request, code, error, size=data)
@@ -282,6 +284,18 @@ def _raised(answer: Any) -> Any:
     return answer
 
 
+def _kept(change: Deferred[None]) -> Deferred[None]:
+    """Return a Deferred that ends with ``change``; the client's hanging up does not cancel that."""
+    answer: Deferred[None] = Deferred()
+
+    def done(result: Any) -> None:
+        if not answer.called:
+            answer.callback(result)  # a Failure makes it fail
+
+    change.addBoth(done)
+    return answer
+
+
 def _content(request: Request) -> Any:
     """Return the body as a file; Twisted has opened it by the time that a route is called."""
     return request.content
@@ -319,16 +333,8 @@ def _stale(request: Request) -> bool:
 
 
 def _member_id(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and 0 < int(text) < 1 << 63):
-        raise BadRequest("a node's id is a whole number from 1 to 9223372036854775807")
-    return int(text)
-
-
-def _address(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    if not (host and colon and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
-        raise BadRequest('write the address as {"address": "host:port"}')
-    return text
+    digits = text.isascii() and text.isdecimal() and len(text) < 20
+    return decode.check_member_id(int(text) if digits else 0)
 
 
 def _text_after(request: Request, prefix: bytes) -> str:

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from uring.api import decode, messages, replies
 from uring.api.gateway import Gateway
 from uring.api.limits import Limits
-from uring.api.messages import DECODERS, PROTOCOLS, SUBSCRIBABLE, Control
+from uring.api.messages import PLAIN, PROTOCOLS, SUBSCRIBABLE, Control
 from uring.errors import BadRequest, NotFound, UringError
 from uring.machines.commands import (
     AddNode,
@@ -81,6 +81,9 @@ class Session:
             self._run(self._protocol, value)
         except UringError as error:
             self.send(_error(rid, error.code, str(error)))
+        except Exception:
+            _log.failure("a message failed")
+            self.send(_error(rid, 500, "an internal error; the node's log says more"))
 
     def binary(self) -> None:
         """Take a message that is no text."""
@@ -98,7 +101,7 @@ class Session:
         quotes = data.count(b'"')
         try:
             if quotes == _PLAIN_PUT_QUOTES:
-                put = DECODERS["KV"].decode(data).Put
+                put = PLAIN.decode(data).Put
                 if put is UNSET or not _RID_MIN <= put.rid <= _RID_MAX:
                     return False
                 if len(put.key) > KEY_BYTES_MAX // 4:
@@ -108,7 +111,7 @@ class Session:
                 self._submit_put(put.rid, put.key, put.store)
                 return True
             if quotes == _PLAIN_GET_QUOTES:
-                get = DECODERS["KV"].decode(data).Get
+                get = PLAIN.decode(data).Get
                 if get is UNSET or not _RID_MIN <= get.rid <= _RID_MAX:
                     return False
                 if not get.key or len(get.key) > KEY_BYTES_MAX // 4:
@@ -157,8 +160,8 @@ class Session:
         protocol, command = args["protocol"], args["cmd"]
         if not isinstance(protocol, str):
             raise BadRequest("protocol must be a text")
-        if isinstance(command, dict) and "As" in command:
-            raise BadRequest("As cannot hold another As")
+        if isinstance(command, dict) and ("As" in command or "Select" in command):
+            raise BadRequest("As holds a command; send As and Select by themselves")
         self._run(_protocol(protocol), command)
 
     def _control_subscribe(self, args: messages.SubscribeArgs) -> None:
@@ -232,7 +235,8 @@ class Session:
 
     def _kv_cas(self, args: messages.CasArgs) -> None:
         key, store = decode.check_key(args.key), decode.check_value(args.store)
-        self._submit(args.rid, Cas(key, args.check, store))
+        check = None if args.check is None else decode.check_value(args.check)
+        self._submit(args.rid, Cas(key, check, store))
 
     # -- MRing -----------------------------------------------------------------------------------
 
@@ -248,7 +252,8 @@ class Session:
         self.gateway.query(GetSize(), done)
 
     def _mring_setsize(self, args: messages.SetSizeArgs) -> None:
-        self._submit(args.rid, SetSize(args.size, args.strategy))
+        size, strategy = decode.check_size(args.size), decode.check_strategy(args.strategy)
+        self._submit(args.rid, SetSize(size, strategy))
 
     def _mring_getnodes(self, args: messages.Rid) -> None:
         def done(value: Any) -> None:
@@ -271,6 +276,8 @@ class Session:
         nodes = [{"id": node_id, "address": members[node_id]} for node_id in sorted(members)]
         self.send(_reply(args.rid, 200, nodes))
 
+    _uring_members = _uring_getnodes
+
     def _uring_getnode(self, args: messages.MemberArgs) -> None:
         members = self.gateway.members()
         if args.id not in members:
@@ -279,7 +286,8 @@ class Session:
             self.send(_reply(args.rid, 200, {"id": args.id, "address": members[args.id]}))
 
     def _uring_addnode(self, args: messages.MemberArgs) -> None:
-        self._administer(args, lambda: self.gateway.add_member(args.id, args.address))
+        address = None if args.address is None else decode.check_address(args.address)
+        self._administer(args, lambda: self.gateway.add_member(args.id, address))
 
     def _uring_removenode(self, args: messages.RemoveMemberArgs) -> None:
         self._administer(args, lambda: self.gateway.remove_member(args.id, args.force))
@@ -292,8 +300,7 @@ class Session:
         args: messages.MemberArgs | messages.RemoveMemberArgs,
         act: Callable[[], Deferred[None]],
     ) -> None:
-        if not 0 < args.id < 1 << 63:
-            raise BadRequest("a node's id is a whole number from 1 to 9223372036854775807")
+        decode.check_member_id(args.id)
         self._asked()
 
         def done(result: Any) -> None:

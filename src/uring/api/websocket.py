@@ -13,10 +13,12 @@ from uring.api.frames import parse_text_frames, text_frame
 from uring.api.gateway import Gateway
 from uring.api.limits import Limits
 from uring.api.session import Session
+from uring.sockets import write_now
 
 _log = Logger(namespace="uring.websocket")
 
 GOING_AWAY = 1001
+POLICY = 1008
 """Section 7.4.1 of RFC 6455; autobahn lets applications send codes from 3000 only by hand."""
 
 
@@ -70,6 +72,20 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     def dropConnection(self, abort: bool = False) -> None:
         super().dropConnection(abort=abort and not self._is_closing_frame)
 
+    def onMessageBegin(self, isBinary: bool) -> None:
+        super().onMessageBegin(isBinary)
+        self._fragments = 0
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        self._fragments += 1
+        if self._fragments > self.factory.limits.fragments and not self.failedByMe:
+            self._fail_connection(POLICY, "a message in too many fragments")
+        super().onMessageFrameBegin(length)
+
+    def dataReceived(self, data: bytes) -> None:
+        # Autobahn's own makes a text for its debug log of every piece, whether it is read or not.
+        self._dataReceived(data)
+
     def _dataReceived(self, data: bytes) -> None:
         """Take whole, plain text frames at once; everything else is autobahn's."""
         session = self.session
@@ -85,6 +101,8 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         position, texts = parse_text_frames(data, self.factory.limits.message_bytes)
         for text in texts:
             session.received(text)
+            if self.session is None:
+                return
         if position < len(data):
             super()._dataReceived(data[position:] if position else data)
 
@@ -103,16 +121,18 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
                 self.session = None
                 self._replies.clear()
                 self.dropConnection(abort=True)
+        elif self._held > self.factory.limits.turn_bytes:
+            self._flush()
         elif not self._flushing:
             self._flushing = True
-            self.factory.clock.callLater(0, self._flush)
+            self.factory.flush_later(self)
 
     def _flush(self) -> None:
         self._flushing = False
-        if self.session is None or self.state != self.STATE_OPEN or self._full:
+        if not self._replies or self._full or self.session is None or self.state != self.STATE_OPEN:
             return
         replies, self._replies, self._held = self._replies, [], 0
-        self.transport.write(b"".join([text_frame(reply) for reply in replies]))
+        write_now(self.transport, b"".join([text_frame(reply) for reply in replies]))
 
     def pauseProducing(self) -> None:
         """The client does not read as fast as it is answered: hold replies, read no more."""
@@ -152,6 +172,7 @@ class SessionFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.clock = clock
         self.version = version
         self.open: set[SessionProtocol] = set()
+        self._with_replies: list[SessionProtocol] = []
         self.setProtocolOptions(
             versions=[13],
             webStatus=False,
@@ -170,6 +191,18 @@ class SessionFactory(WebSocketServerFactory):  # type: ignore[misc]
             allowNullOrigin=True,
         )
         _report_extension()
+
+    def flush_later(self, protocol: SessionProtocol) -> None:
+        """Let the replies of ``protocol`` leave at the end of this turn: one timer serves all."""
+        if not self._with_replies:
+            self.clock.callLater(0, self.flush)
+        self._with_replies.append(protocol)
+
+    def flush(self) -> None:
+        """Send the replies that wait for the end of a turn."""
+        protocols, self._with_replies = self._with_replies, []
+        for protocol in protocols:
+            protocol._flush()
 
     def close_all(self) -> None:
         """Tell every client that the node goes away."""

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from uring.sockets import write_now
 from uring.wire.codec import DecodeError, PeerMessage, decode_messages, encode_messages
 from uring.wire.framing import FrameDecoder, FrameError, encode_frame
 from uring.wire.hello import (
@@ -224,7 +225,7 @@ class PeerLink(Protocol):
             self._outbox.append(frame)
             self._outbox_bytes += len(frame)
         else:
-            self.transport.write(frame)  # type: ignore[union-attr]
+            write_now(self.transport, frame)
 
     def pauseProducing(self) -> None:
         """The peer does not read as fast as we write."""
