@@ -4,7 +4,8 @@ Commands travel through the log, so their tags and the order of their fields nev
 field is added at the end, with a default.  Fields that a node does not know make an entry
 undecodable for it: to skip them would mean to apply half a command, and how deep a skipped value
 may nest depends on the stack, which replicas do not share.  Values only: validation is at the doors
-and, without raising, again in the machines.
+and, without raising, again in the machines.  Those that hold texts only are not tracked by the
+garbage collector (``gc=False``): they cannot be part of a cycle, and there are very many.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from typing import TypeAlias
 from msgspec import Struct
 
 
-class Put(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="P"):
+class Put(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="P", gc=False):
     """Store ``value`` under ``key``; answers :class:`Old`."""
 
     key: str
     value: str
 
 
-class Delete(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="D"):
+class Delete(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="D", gc=False):
     """Remove ``key``; answers :class:`Old`."""
 
     key: str
 
 
-class Cas(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="C"):
+class Cas(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="C", gc=False):
     """Store ``value`` if ``key`` holds ``check`` (None: does not exist); answers :class:`Swapped`.
 
     ``lenient`` is the rule of the old path /data/{key}/cas: a missing key is created whatever
@@ -62,13 +63,13 @@ class RemoveNode(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
 Command: TypeAlias = Put | Delete | Cas | SetSize | AddNode | RemoveNode
 
 
-class Old(Struct, frozen=True):
+class Old(Struct, frozen=True, gc=False):
     """The value a key had before, or None."""
 
     value: str | None
 
 
-class Swapped(Struct, frozen=True):
+class Swapped(Struct, frozen=True, gc=False):
     """Whether a compare-and-swap stored; ``current`` is the value found when it did not."""
 
     stored: bool
@@ -108,7 +109,7 @@ class Invalid(Struct, frozen=True):
 Result: TypeAlias = Old | Swapped | RingSize | Ring | Invalid
 
 
-class Get(Struct, frozen=True):
+class Get(Struct, frozen=True, gc=False):
     """Read one key; answers ``str | None``."""
 
     key: str

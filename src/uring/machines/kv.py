@@ -33,11 +33,12 @@ def read(state: Readable, key: str) -> str | None:
 
 def apply(transaction: Transaction, command: KvCommand, turn: Turn) -> Result:
     """Apply ``command``; what changed is noted in ``turn``."""
+    kind = type(command)
     try:
         key = b"k" + command.key.encode()
-        value = b"" if type(command) is Delete else command.value.encode()  # type: ignore[union-attr]
-        if type(command) is Cas and command.check is not None:
-            command.check.encode()  # it is shown to subscribers
+        value = b"" if kind is Delete else command.value.encode()  # type: ignore[union-attr]
+        if kind is Cas and command.check is not None:  # type: ignore[union-attr]
+            command.check.encode()  # type: ignore[union-attr]  # it is shown to subscribers
     except UnicodeEncodeError:
         return Invalid("text must be encodable as UTF-8")
     if not 1 < len(key) <= KEY_BYTES_MAX + 1:
@@ -45,10 +46,10 @@ def apply(transaction: Transaction, command: KvCommand, turn: Turn) -> Result:
     if len(value) > VALUE_BYTES_MAX:
         return Invalid(f"a value must have at most {VALUE_BYTES_MAX} bytes")
     record = transaction.get(key)
-    if type(command) is Put:
-        return _put(transaction, command, key, value, record, turn)
-    if type(command) is Delete:
-        return _delete(transaction, command, key, record, turn)
+    if kind is Put:
+        return _put(transaction, command, key, value, record, turn)  # type: ignore[arg-type]
+    if kind is Delete:
+        return _delete(transaction, command, key, record, turn)  # type: ignore[arg-type]
     return _cas(transaction, command, key, value, record, turn)  # type: ignore[arg-type]
 
 

@@ -59,8 +59,16 @@ def join(
     proposer: int, incarnation: int, sequence: int, floor: int, commands: Sequence[bytes]
 ) -> bytes:
     """Return what :func:`encode` would make of a proposal with these encoded commands."""
-    raw = [msgspec.Raw(command) for command in commands]
-    return _ENCODER.encode((proposer, incarnation, sequence, floor, raw))
+    name = _ENCODER.encode((proposer, incarnation, sequence, floor))
+    count = len(commands)
+    # The heads of arrays in MessagePack: of five fields, then of the commands.
+    if count < 16:
+        head = bytes((0x90 | count,))
+    elif count < 1 << 16:
+        head = b"\xdc" + count.to_bytes(2)
+    else:
+        head = b"\xdd" + count.to_bytes(4)
+    return b"".join((b"\x95", name[1:], head, *commands))
 
 
 def decode(data: bytes) -> Proposal:

@@ -28,6 +28,7 @@ from uring.machines.sessions import first_time
 from uring.machines.turn import Turn
 
 _REVISION = b"r"
+_OF_KEYS = frozenset((Put, Delete, Cas))
 _U64 = struct.Struct(">Q")
 _PAIR = struct.Struct(">II")
 
@@ -106,6 +107,6 @@ class Machines:
 
 
 def _apply(transaction: Transaction, command: Command, turn: Turn) -> Result:
-    if isinstance(command, Put | Delete | Cas):
-        return kv.apply(transaction, command, turn)
-    return mring.apply(transaction, command, turn)
+    if type(command) in _OF_KEYS:
+        return kv.apply(transaction, command, turn)  # type: ignore[arg-type]
+    return mring.apply(transaction, command, turn)  # type: ignore[arg-type]

@@ -25,6 +25,10 @@ class DirectoryError(Exception):
     """The data directory cannot be used; the text is one line with its path and what to do."""
 
 
+FAILURES = (plyvel.Error, OSError, StoreFailed)
+"""What LevelDB and the file system raise; after any of them the store is given up."""
+
+
 @define
 class Health:
     """Shared by the log and the state of one directory: the first failure of either ends both."""
@@ -54,5 +58,5 @@ class Health:
         self.check()
         try:
             yield
-        except (plyvel.Error, OSError, StoreFailed) as error:
+        except FAILURES as error:
             raise self.fail(error) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 from attrs import define, field
 
 from uring.raft.types import ConfState, SnapshotMeta
-from uring.store.failures import Health, StoreDamaged
+from uring.store.failures import FAILURES, Health, StoreDamaged
 from uring.store.leveldb import MIB, STATE_WRITE_BUFFER, Database, flush, open_database, read
 from uring.store.records import (
     APPLIED,
@@ -129,8 +129,13 @@ class StateStore:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value under ``key``, or None.  Raises :exc:`StoreFailed`."""
-        with self._gate, self.health.guard():
-            return read(self.db, DATA + key)
+        # As health.guard() would; this runs once for each command that is applied.
+        self.health.check()
+        try:
+            with self._gate:
+                return read(self.db, DATA + key)
+        except FAILURES as error:
+            raise self.health.fail(error) from error
 
     def iterate(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) of every key that begins with ``prefix``, ascending.
@@ -177,7 +182,8 @@ class StateStore:
             raise RuntimeError("a snapshot was installed since the transaction began")
         if applied[0] < self.applied_index:
             raise ValueError(f"applied index falls from {self.applied_index} to {applied[0]}")
-        size = sum(len(k) + len(v or b"") + _RECORD_OVERHEAD for k, v in writes.items())
+        size = sum(map(len, writes)) + sum(map(len, filter(None, writes.values())))
+        size += len(writes) * _RECORD_OVERHEAD
         with self._gate, self.health.guard():
             self._unsynced += size + 4 * _RECORD_OVERHEAD
             must_sync = self._unsynced > FLUSH_BYTES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,6 @@ class StateTransaction:
     _store: StateStore
     _generation: int
     _writes: dict[bytes, bytes | None] = field(factory=dict, init=False)
-    _keys: list[bytes] = field(factory=list, init=False)
     _conf_state: ConfState | None = field(default=None, init=False)
     _addresses: dict[int, str] | None = field(default=None, init=False)
 
@@ -33,22 +31,19 @@ class StateTransaction:
 
     def put(self, key: bytes, value: bytes) -> None:
         """Store ``value`` under ``key``."""
-        self._write(key, value)
+        self._writes[key] = value
 
     def delete(self, key: bytes) -> None:
         """Remove ``key``; that it does not exist is no error."""
-        self._write(key, None)
+        self._writes[key] = None
 
     def iterate(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) of every key that begins with ``prefix``, ascending.
 
         Writes made while iterating do not change what is yielded.
         """
-        own: list[tuple[bytes, bytes | None]] = []
-        for key in self._keys[bisect_left(self._keys, prefix) :]:
-            if not key.startswith(prefix):
-                break
-            own.append((key, self._writes[key]))
+        # Sorted here, not at each write: commands that iterate are rare.
+        own = sorted(item for item in self._writes.items() if item[0].startswith(prefix))
         return _merge(own, self._store.iterate(prefix))
 
     def set_conf_state(self, conf_state: ConfState) -> None:
@@ -72,11 +67,6 @@ class StateTransaction:
             self._conf_state,
             self._addresses,
         )
-
-    def _write(self, key: bytes, value: bytes | None) -> None:
-        if key not in self._writes:
-            insort(self._keys, key)
-        self._writes[key] = value
 
 
 def _merge(
