@@ -7,6 +7,7 @@ machines, the replies.  Nothing waits between reading the core's state and actin
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, cast
 
@@ -58,6 +59,9 @@ class NodeSettings:
     version: str
     tick: float = 0.05
     election: float = 1.0
+    lost_leader: float = 0.1
+    """About how long to wait with a campaign once the leader's process is known to have ended;
+    0 to wait for an election time-out then, too."""
     request_timeout: float = 5.0
     waiting_commands: int = 100_000
     waiting_bytes: int = 64 << 20
@@ -85,6 +89,7 @@ class Node:
     machines: Machines
     feed: Feed
     fail_stop: Callable[[str], None]
+    chance: Callable[[], float] = random.random
     log: Logger = field(factory=lambda: Logger(namespace="uring.node"))
 
     proposals: Proposals = field(init=False)
@@ -93,6 +98,9 @@ class Node:
     transfers: Transfers = field(init=False)
     _turn_call: IDelayedCall | None = field(default=None, init=False)
     _tick_call: IDelayedCall | None = field(default=None, init=False)
+    _campaign_call: IDelayedCall | None = field(default=None, init=False)
+    _lost_leader: int = field(default=0, init=False)
+    """The last leader, if its process has ended and there is no other yet."""
     _last_tick: float = field(default=0.0, init=False)
     _appends: list[StorageAppend] = field(factory=list, init=False)
     _conf_index: int = field(default=0, init=False)
@@ -147,10 +155,10 @@ class Node:
     def stop(self) -> None:
         """Answer what waits and stop.  The caller closes mesh, disk and directory afterwards."""
         self._running = False
-        for call in (self._turn_call, self._tick_call):
+        for call in (self._turn_call, self._tick_call, self._campaign_call):
             if call is not None and call.active():
                 call.cancel()
-        self._turn_call = self._tick_call = None
+        self._turn_call = self._tick_call = self._campaign_call = None
         self.proposals.fail_all("the node is stopping")
         self.reads.fail_all("the node is stopping")
         self.administration.fail_all()
@@ -303,6 +311,31 @@ class Node:
             self.transfers.peer_down(peer)
             self.wake()
 
+    def peer_refused(self, peer: int) -> None:
+        """Nobody listens at ``peer``'s address.  If it led, its successor need not wait long.
+
+        The others see the same within some milliseconds, so a short random delay keeps most of them
+        from campaigning at once.  Where only this node is wrong, the others, who hear the leader,
+        refuse the pre-vote, and nothing changes (thesis 9.6).  Reported again at every attempt to
+        connect, so what fails is tried again.
+        """
+        if not self._running or not self.settings.lost_leader:
+            return
+        if peer == self.raft.leader_id:
+            self.log.info("the process of leader {leader} has ended", leader=peer)
+            self._lost_leader = peer
+            self.raft.forget_leader()
+            self.wake()
+        if peer == self._lost_leader and self._campaign_call is None:
+            delay = self.settings.lost_leader * (0.25 + self.chance())
+            self._campaign_call = self.clock.callLater(delay, self._guarded, self._succeed_leader)
+
+    def _succeed_leader(self) -> None:
+        self._campaign_call = None
+        if not self.raft.leader_id and self._lost_leader and "disk" not in self._faults:
+            self.raft.campaign()
+            self.wake()
+
     # -- time ------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
@@ -353,7 +386,10 @@ class Node:
         call, self._turn_call = self._turn_call, None
         if call is not None and call.active():
             call.cancel()
-        self._propose_gathered()
+        # What comes while a leader's disk is writing makes one entry afterwards: entries that wait
+        # for that disk one by one cost a message to each follower and an answer each.
+        if not (self._writing and self.raft.is_leader):
+            self._propose_gathered()
         self._ask_read_index()
         while self.raft.has_ready():
             ready = self.raft.ready()
@@ -635,6 +671,7 @@ class Node:
             self._role = role
         if leader != self._leader:
             self._leader = leader
+            self._lost_leader = 0 if leader else self._lost_leader
             self.log.info("the leader is {leader}", leader=leader or "unknown")
             if leader:
                 self.reads.ask_again()

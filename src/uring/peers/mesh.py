@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import define, field
+from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -95,6 +96,13 @@ class Dialler:
     def succeeded(self) -> None:
         self._attempts = 0
 
+    def hurry(self) -> None:
+        """Try at once where a pause is under way."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._attempts = 0
+            self.dial()
+
     def stop(self) -> None:
         self._stopped = True
         if self._waiting is not None:
@@ -125,6 +133,8 @@ class Mesh:
     on_hello: Callable[[Hello], None] = _ignore
     on_up: Callable[[int], None] = _ignore
     on_down: Callable[[int], None] = _ignore
+    on_refused: Callable[[int], None] = _ignore
+    """Told of a member at whose address nobody listens: its process has ended."""
     factory: LinkFactory = field(init=False)
     """For the listening port: builds the accepted links."""
     _links: set[PeerLink] = field(factory=set, init=False)
@@ -260,10 +270,17 @@ class Mesh:
                             address=hello.address,
                         )
                     self.on_down(hello.node_id)
+                    self._find_out(hello.address)
         dialler = self._diallers.get(link.dialled or "")
         if dialler is not None and dialler.link is link:
             dialler.again()
         self._perhaps_closed()
+
+    def _find_out(self, address: str) -> None:
+        """Dial without a pause: whether somebody still listens there may decide an election."""
+        dialler = self._diallers.get(address)
+        if dialler is not None:
+            dialler.hurry()
 
     def refused(self, link: PeerLink, refusal: HelloRefused, hello: Hello | None) -> None:
         """One side does not want the other; said once, not at every attempt."""
@@ -293,6 +310,10 @@ class Mesh:
             "{where} cannot be reached, trying on: {reason}",
             reason=failure.getErrorMessage(),
         )
+        if failure.check(error.ConnectionRefusedError):
+            for node_id, of_member in self._members.items():
+                if of_member == address and node_id not in self._ready:
+                    self.on_refused(node_id)
 
     def _say_once(self, where: str, what: str, text: str, **fields: object) -> None:
         if (where, what) not in self._said and len(self._said) < 1000:
