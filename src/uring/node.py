@@ -23,6 +23,7 @@ from uring.feed import Feed
 from uring.machines.commands import Change, Command, Query
 from uring.machines.table import Applied, Machines
 from uring.members import Administration, Member, decode_member
+from uring.notices import CommitNotices
 from uring.proposals import Proposals
 from uring.raft.core import RawNode
 from uring.raft.local import ProposalDropped
@@ -96,6 +97,7 @@ class Node:
     reads: LinearizableReads = field(init=False)
     administration: Administration = field(init=False)
     transfers: Transfers = field(init=False)
+    notices: CommitNotices = field(init=False)
     _turn_call: IDelayedCall | None = field(default=None, init=False)
     _tick_call: IDelayedCall | None = field(default=None, init=False)
     _campaign_call: IDelayedCall | None = field(default=None, init=False)
@@ -121,20 +123,21 @@ class Node:
         settings, identity = self.settings, self.directory.identity
         self.proposals = Proposals(
             node_id=settings.node_id,
-            incarnation=identity.incarnation,
+            incarnation=identity.life,
             seconds=self.clock.seconds,
             timeout=settings.request_timeout,
             limit_commands=settings.waiting_commands,
             limit_bytes=settings.waiting_bytes,
         )
         self.reads = LinearizableReads(
-            incarnation=identity.incarnation,
+            incarnation=identity.life,
             timeout=settings.request_timeout,
             limit=settings.waiting_commands,
             retry=settings.election / 2,
         )
         self.administration = Administration(self)
         self.transfers = Transfers(self)
+        self.notices = CommitNotices(self.clock, self._send_to, self._guarded)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -159,6 +162,7 @@ class Node:
             if call is not None and call.active():
                 call.cancel()
         self._turn_call = self._tick_call = self._campaign_call = None
+        self.notices.stop()
         self.proposals.fail_all("the node is stopping")
         self.reads.fail_all("the node is stopping")
         self.administration.fail_all()
@@ -256,7 +260,7 @@ class Node:
         try:
             if not self.raft.is_leader:
                 raise ProposalDropped("not the leader")
-            self.raft.propose(message.batch)
+            self.notices.awaited(message.from_, self.raft.propose(message.batch))
         except ProposalDropped as dropped:
             refusal = ForwardRefused(
                 to=message.from_,
@@ -439,15 +443,18 @@ class Node:
                 self.raft.read_index(context)
 
     def _send(self, messages: Iterable[Message]) -> None:
-        frames: dict[int, list[Message]] = {}
+        plain: list[Message] = []
         for message in messages:
             if type(message) is InstallSnapshot:
                 self.transfers.send(message)
             else:
-                frames.setdefault(message.to, []).append(message)
-        for to, batch in frames.items():
-            if not self.mesh.send(to, batch):
-                self.raft.report_unreachable(to)
+                plain.append(message)
+        for to, batch in self.notices.outgoing(plain).items():
+            self._send_to(to, batch)
+
+    def _send_to(self, to: int, batch: list[Message]) -> None:
+        if not self.mesh.send(to, batch):
+            self.raft.report_unreachable(to)
 
     def _deliver(self, responses: Iterable[Any]) -> None:
         """Send what had to wait for the disk; what the core told itself is stepped back."""

@@ -153,7 +153,7 @@ class NodeService(Service):
             mesh=mesh,
             machines=Machines(
                 answered=lambda proposer, incarnation: (
-                    (proposer, incarnation) == (identity.node_id, identity.incarnation)
+                    (proposer, incarnation) == (identity.node_id, identity.life)
                 ),
                 heard=feed.has_listeners,
             ),

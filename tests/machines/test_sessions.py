@@ -48,6 +48,16 @@ class FirstTimeTests(SynchronousTestCase):
         self.assertTrue(self.first(7, floor=2))
         self.assertFalse(self.first(5, floor=1))
 
+    def test_lost_disk(self) -> None:
+        """What a proposer sent before it lost its disk, and what it sends now, are told apart."""
+        before, now = (9 << 32) + 5, (4 << 32) + 1
+        self.assertTrue(self.first(1, incarnation=before))
+        self.assertTrue(self.first(1, incarnation=now))
+        self.assertFalse(self.first(1, incarnation=before))
+        self.assertTrue(self.first(2, incarnation=before))
+        self.assertTrue(self.first(2, incarnation=now))
+        self.assertFalse(self.first(1, incarnation=now))
+
     def test_floor_beyond_itself(self) -> None:
         """A batch cannot settle later ones."""
         self.assertTrue(self.first(1, floor=LARGEST))

@@ -242,7 +242,7 @@ class World:
             applied=directory.state.applied_index,
             **self.raft_choices,
         )
-        name = (host.id, directory.identity.incarnation)
+        name = (host.id, directory.identity.life)
         log = Logger(namespace="uring.sim", observer=life.logged)  # type: ignore[arg-type]
         life.node = WatchedNode(
             settings=NodeSettings(

@@ -11,6 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 import plyvel
+from attrs import evolve
 
 from tests.store.base import DirectoryTestCase, commit, run, write
 from uring.store import directory as directory_module
@@ -34,6 +35,15 @@ class IdentityTests(DirectoryTestCase):
         identity = self.open(self.base / "a" / "b" / "c").identity
         self.assertEqual((identity.node_id, identity.incarnation), (1, 1))
         self.assertEqual((identity.cluster_id, len(identity.instance_id)), (b"", 16))
+
+    def test_lives(self) -> None:
+        """No opening has the name of another one, also when the directory was lost in between."""
+        lives = [self.open(self.base / str(lost)).identity.life for lost in range(3)]
+        first = self.open().identity
+        lives += [first.life, evolve(first, incarnation=first.incarnation + 1).life]
+        self.assertEqual(len(set(lives)), 5)
+        self.assertTrue(all(0 < life < 1 << 63 for life in lives))
+        self.assertEqual(lives[-1], lives[-2] + 1)
 
     def test_incarnation(self) -> None:
         """Every opening counts the incarnation up; a crash does not take that back."""

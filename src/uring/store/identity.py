@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 
 from attrs import frozen
@@ -28,6 +29,17 @@ class Identity:
     node_id: int
     instance_id: bytes
     incarnation: int
+
+    @property
+    def life(self) -> int:
+        """The name of this opening of this directory, from 1 to 2**63 - 1.
+
+        A node that lost its disk counts its incarnations from 1 again; what it proposed before may
+        still be on its way, and must not be taken for what it proposes now.  So the upper 31 bits
+        are those of a hash of the instance, the lower 32 count.
+        """
+        instance = int.from_bytes(hashlib.blake2b(self.instance_id, digest_size=4).digest()) >> 1
+        return instance << 32 | self.incarnation
 
 
 def encode_identity(identity: Identity) -> bytes:
