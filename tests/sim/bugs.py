@@ -465,11 +465,6 @@ def _() -> list[Patch]:
     return [(SnapshotReader, "_collect", forgetful)]
 
 
-@bug("nobody says that a snapshot arrived")
-def _() -> list[Patch]:
-    return [(core_module.RawNode, "report_snapshot", lambda self, node, ok: None)]
-
-
 # -- clients -------------------------------------------------------------------------------------
 
 
@@ -554,16 +549,6 @@ def _() -> list[Patch]:
     return [
         (node_reads.LinearizableReads, "ready", lambda self, applied: ready(self, 1 << 62)),
     ]
-
-
-@bug("read confirmed by any answer")
-def _() -> list[Patch]:
-    confirm = node_reads.LinearizableReads.confirm
-
-    def careless(self: Any, context: bytes, index: int) -> None:
-        confirm(self, self._asking.context if self._asking else context, index)
-
-    return [(node_reads.LinearizableReads, "confirm", careless)]
 
 
 @bug("unknown outcome called a failure")

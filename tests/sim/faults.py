@@ -42,6 +42,7 @@ RATES: dict[str, float] = {
     "add": 0.2,
     "remove": 0.15,
     "replace": 0.12,
+    "depose": 0.3,
 }
 """How often each kind comes, in a second."""
 
@@ -65,6 +66,8 @@ class Faults:
             kind for kind in RATES if mood.random() < 0.6 and kind not in world.options.without
         ]
         self._calm = 10 ** mood.uniform(-0.5, 0.4) * world.options.amount
+        # In some worlds leaders are deposed again and again, while members come and go.
+        self._stormy = mood.random() < 0.25
 
     # -- when ------------------------------------------------------------------------------------
 
@@ -76,6 +79,8 @@ class Faults:
 
     def _plan(self, kind: str) -> None:
         rate = RATES[kind] * self._calm
+        if self._stormy and kind in ("depose", "add", "remove"):
+            rate *= 4
         if rate > 0:
             wait = self._randoms[kind].expovariate(rate)
             self.world.schedule(wait, "", lambda: self._strike(kind))
@@ -193,6 +198,22 @@ class Faults:
     def _partial(self, random: Random) -> str:
         a, b = random.sample(sorted(self.world.hosts), 2)
         return self._block(random, {(a, b), (b, a)}, 4.0)
+
+    def _depose(self, random: Random) -> str | None:
+        """Cut off the leader, from all or from all but one: what it appended last is in few logs.
+
+        Its successor may be cut off the same way before it has replicated more (Raft paper, figure
+        8).
+        """
+        leaders = [life for life in self._lives() if life.node and life.node.raft.is_leader]
+        if not leaders:
+            return None
+        leader = max(leaders, key=lambda life: life.node.raft.term).id
+        others = [other for other in sorted(self.world.hosts) if other != leader]
+        if random.random() < 0.5:
+            others.remove(random.choice(others))
+        pairs = {(leader, other) for other in others} | {(other, leader) for other in others}
+        return self._block(random, pairs, 2.0)
 
     def _reset(self, random: Random) -> str | None:
         lives = [life for life in self._lives() if life.node is not None]
