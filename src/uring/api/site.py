@@ -70,7 +70,7 @@ class UringRequest(Request):
             b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/problem+json\r\n"
             b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )
-        self.channel.loseConnection()
+        self.channel.linger()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self.channel.finished_reading()
@@ -161,6 +161,7 @@ class UringChannel(HTTPChannel):
     requestFactory = UringRequest
     began: float | None = None
     """When the first byte of the request under way came."""
+    lingering = False
     in_body = False
     site: Any
     """The UringSite that built it."""
@@ -173,7 +174,19 @@ class UringChannel(HTTPChannel):
         self.site.channels.discard(self)
         super().connectionLost(reason)
 
+    def linger(self) -> None:
+        """Send no more, and read what still comes without keeping it (RFC 9112, 9.6).
+
+        To close with unread data would reset the connection, and the client's kernel might then
+        throw away the answer before it was read.  :meth:`check` ends it if the client does not.
+        """
+        self.lingering = True
+        transport: Any = self.transport
+        transport.loseWriteConnection()
+
     def dataReceived(self, data: bytes) -> None:
+        if self.lingering:
+            return
         if self.began is None and not self._handlingRequest:
             self.began = self.site.clock.seconds()
         super().dataReceived(data)
