@@ -29,6 +29,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "uring.feed",
         "uring.machines.commands",
         "uring.machines.limits",
+        "uring.machines.values",
         "uring.sockets",
     ),
     "uring.client": ("uring.errors",),

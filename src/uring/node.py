@@ -20,6 +20,8 @@ from twisted.python.failure import Failure
 from uring.api.gateway import Done, Listener
 from uring.errors import Overloaded, Unavailable
 from uring.feed import Feed
+from uring.lessor import Lessor
+from uring.machines import leases
 from uring.machines.commands import Change, Command, Query
 from uring.machines.table import Applied, Machines
 from uring.members import Administration, Member, decode_member
@@ -97,6 +99,7 @@ class Node:
     reads: LinearizableReads = field(init=False)
     administration: Administration = field(init=False)
     transfers: Transfers = field(init=False)
+    lessor: Lessor = field(init=False)
     notices: CommitNotices = field(init=False)
     _turn_call: IDelayedCall | None = field(default=None, init=False)
     _tick_call: IDelayedCall | None = field(default=None, init=False)
@@ -137,6 +140,11 @@ class Node:
         )
         self.administration = Administration(self)
         self.transfers = Transfers(self)
+        self.lessor = Lessor(
+            read=lambda after, count: leases.every(self.directory.state, after, count),
+            submit=self.submit,
+            step=2 * settings.tick,
+        )
         self.notices = CommitNotices(self.clock, self._send_to, self._guarded)
 
     # -- life -----------------------------------------------------------------------------------
@@ -354,6 +362,7 @@ class Node:
         self.reads.sweep(now)
         self.administration.drive()
         self.transfers.sweep(now)
+        self.lessor.tick(self.raft.is_leader and not self._installing, gap)
         if not self.raft.is_leader:
             self._send_unresolved(older_than=settings.election)
         elif self._postponed and not self.raft.status().lead_transferee:
@@ -627,6 +636,8 @@ class Node:
                 outcome = self.machines.apply(transaction, entry.index, entry.data)
                 applied.append(outcome)
                 changes.extend(outcome.changes)
+                if outcome.leases:
+                    self.lessor.touched(outcome.leases)
         if apply.entries:
             last = apply.entries[-1]
             transaction.commit(last.index, last.term)

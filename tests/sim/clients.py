@@ -39,7 +39,7 @@ class Client:
     _count: int = field(default=0, init=False)
     _finishing: bool = field(default=False, init=False)
     _finals: list[int] = field(factory=list, init=False)
-    _known: dict[str, str | None] = field(factory=dict, init=False)
+    _known: dict[str, Any] = field(factory=dict, init=False)
     """What it believes that a key holds."""
 
     def __attrs_post_init__(self) -> None:

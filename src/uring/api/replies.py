@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -14,7 +16,18 @@ from uring.errors import (
     PreconditionFailed,
     UringError,
 )
-from uring.machines.commands import Invalid, Old, Result, Ring, RingSize, Swapped
+from uring.machines.commands import (
+    Invalid,
+    Lease,
+    Old,
+    Result,
+    Reused,
+    Ring,
+    RingSize,
+    Swapped,
+    TxnDone,
+)
+from uring.machines.values import Found
 
 TITLES = {
     400: "Bad Request",
@@ -27,6 +40,7 @@ TITLES = {
     414: "URI Too Long",
     415: "Unsupported Media Type",
     421: "Misdirected Request",
+    422: "Unprocessable Content",
     426: "Upgrade Required",
     500: "Internal Server Error",
     501: "Not Implemented",
@@ -38,7 +52,22 @@ TITLES = {
 
 def dumps(value: Any) -> bytes:
     """Return ``value`` as JSON."""
-    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps(value, _spell, orjson.OPT_NON_STR_KEYS)
+
+
+def _spell(value: Any) -> Any:
+    """Return what stands in JSON for bytes that are no text."""
+    if isinstance(value, bytes):
+        return {"base64": b64encode(value).decode()}
+    raise TypeError(f"{type(value).__name__} has no JSON")
+
+
+def text_or_bytes(value: bytes) -> str | bytes:
+    """Return ``value`` as text where it is UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def problem(code: int, detail: str, **more: Any) -> bytes:
@@ -52,32 +81,91 @@ def ring(result: Ring) -> list[dict[str, Any]]:
     return [{"id": node.id, "vnodes": list(node.vnodes)} for node in result.nodes]
 
 
-def outcome(result: Result | UringError, created: bool = False) -> tuple[int, Any, str]:
+def found(item: Found | None) -> dict[str, Any] | None:
+    """Return a key with everything that is known of it."""
+    if item is None:
+        return None
+    shown: dict[str, Any] = {
+        "key": item.key,
+        "value": text_or_bytes(item.value),
+        "created": item.created,
+        "revision": item.revision,
+    }
+    if item.lease:
+        shown["lease"] = item.lease
+    return shown
+
+
+def lease(result: Lease) -> dict[str, Any]:
+    """Return a lease; its time is in seconds, as clients say it."""
+    return {"id": result.id, "ttl": result.ttl_ms / 1000}
+
+
+Outcome: TypeAlias = tuple[int, Any, str]
+
+
+def outcome(result: Result | UringError, created: bool = False) -> Outcome:
     """Return the code, the data and, if it is an error, what went wrong.
 
     ``created`` says that storing was asked for: an old value is then no news but a courtesy.
     """
     if isinstance(result, UringError):
         return result.code, None, str(result)
-    if isinstance(result, Old):
-        if created:
-            return 201, result.value, ""
-        return (404, None, "no such key") if result.value is None else (200, result.value, "")
-    if isinstance(result, Swapped):
-        if result.stored:
-            return 201, "set", ""
-        return Conflict.code, result.current, "the key holds another value"
-    if isinstance(result, RingSize):
-        if result.ok:
-            return 200, result.size, ""
-        return Conflict.code, result.size, "the ring has another size already"
-    if isinstance(result, Invalid):
-        return BadRequest.code, None, result.reason
+    if created and isinstance(result, Old):
+        return 201, result.value, ""
+    return _OUTCOMES[type(result)](result)
+
+
+def _old(result: Old) -> Outcome:
+    return (404, None, "no such key") if result.value is None else (200, result.value, "")
+
+
+def _swapped(result: Swapped) -> Outcome:
+    if result.stored:
+        return 201, "set", ""
+    return Conflict.code, result.current, "the key holds another value"
+
+
+def _txn(result: TxnDone) -> Outcome:
+    results = [found(each) for each in result.results]
+    done = {"succeeded": result.succeeded, "revision": result.revision, "results": results}
+    return 200, done, ""
+
+
+def _lease(result: Lease) -> Outcome:
+    if result.ttl_ms:
+        return 200, lease(result), ""
+    return NotFound.code, None, "there is no such lease; its time may be over"
+
+
+def _ring_size(result: RingSize) -> Outcome:
+    if result.ok:
+        return 200, result.size, ""
+    return Conflict.code, result.size, "the ring has another size already"
+
+
+def _ring(result: Ring) -> Outcome:
     if result.problem == "no size":
         return PreconditionFailed.code, None, "the ring has no size yet; set it first"
     if result.problem is not None:
         return NotFound.code, ring(result), result.problem
     return 200, ring(result), ""
+
+
+_OUTCOMES: dict[type, Callable[[Any], Outcome]] = {
+    Old: _old,
+    Swapped: _swapped,
+    TxnDone: _txn,
+    Lease: _lease,
+    Reused: lambda result: (
+        422,
+        None,
+        "this Idempotency-Key was used for another request; choose a new one",
+    ),
+    RingSize: _ring_size,
+    Ring: _ring,
+    Invalid: lambda result: (BadRequest.code, None, result.reason),
+}
 
 
 def retry_after(error: UringError) -> int | None:

@@ -42,11 +42,16 @@ _PLAIN_PUT_QUOTES = 12
 """Quotation marks in a Put whose texts hold none: with as many, no field can be there twice."""
 _PLAIN_GET_QUOTES = 8
 _encode_text = msgspec.json.Encoder().encode
+_JSON_NULL = b"null"
+
+
+def _encode_value(value: str | bytes) -> bytes:
+    return _encode_text(value) if type(value) is str else replies.dumps(value)
 
 
 def encode_change(change: Change) -> bytes:
     """Return what a subscriber is sent for ``change``."""
-    return orjson.dumps({"Msg": {"channel": change.channel, "msg": change.event}})
+    return replies.dumps({"Msg": {"channel": change.channel, "msg": change.event}})
 
 
 @define(eq=False)
@@ -208,6 +213,8 @@ class Session:
                 self.send(b'{"rid":%d,"code":200,"data":%b}' % (rid, _encode_text(value)))
             elif value is None:
                 self.send(b'{"rid":%d,"code":404,"data":null}' % rid)
+            elif isinstance(value, bytes):
+                self.send(_reply(rid, 200, value))
             else:
                 self.send(_error(rid, value.code, str(value)))
 
@@ -222,7 +229,7 @@ class Session:
         def done(result: Any) -> None:
             self._answered()
             if type(result) is Old:
-                old = b"null" if result.value is None else _encode_text(result.value)
+                old = _JSON_NULL if result.value is None else _encode_value(result.value)
                 self.send(b'{"rid":%d,"code":201,"data":%b}' % (rid, old))
             else:
                 self._outcome(rid, result)

@@ -15,8 +15,11 @@ class Readable(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """Return the value under ``key``, or None."""
 
-    def iterate(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (key, value) of every key that begins with ``prefix``, ascending."""
+    def iterate(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of every key with that prefix, from ``start`` on, ascending.
+
+        ``start`` is a whole key, not what follows the prefix.
+        """
 
 
 class Transaction(Readable, Protocol):
@@ -51,9 +54,12 @@ class MemoryState:
         if self._values.pop(key, None) is not None:
             del self._keys[bisect_left(self._keys, key)]
 
-    def iterate(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (key, value) of every key that begins with ``prefix``, ascending."""
-        for key in self._keys[bisect_left(self._keys, prefix) :]:
+    def iterate(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of every key with that prefix, from ``start`` on, ascending.
+
+        ``start`` is a whole key, not what follows the prefix.
+        """
+        for key in self._keys[bisect_left(self._keys, max(prefix, start)) :]:
             if not key.startswith(prefix):
                 return
             yield key, self._values[key]
@@ -83,11 +89,16 @@ class MemoryTransaction:
         """Remove ``key``; that it does not exist is no error."""
         self._written[key] = None
 
-    def iterate(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (key, value) of every key that begins with ``prefix``, ascending."""
-        merged: dict[bytes, bytes | None] = dict(self._state.iterate(prefix))
+    def iterate(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of every key with that prefix, from ``start`` on, ascending.
+
+        ``start`` is a whole key, not what follows the prefix.
+        """
+        merged: dict[bytes, bytes | None] = dict(self._state.iterate(prefix, start))
         merged.update(
-            (key, value) for key, value in self._written.items() if key[: len(prefix)] == prefix
+            (key, value)
+            for key, value in self._written.items()
+            if key.startswith(prefix) and key >= start
         )
         for key in sorted(merged):
             value = merged[key]

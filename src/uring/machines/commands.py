@@ -14,6 +14,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from uring.machines.values import Found
+
 
 class Put(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="P", gc=False):
     """Store ``value`` under ``key``; answers :class:`Old`."""
@@ -41,6 +43,92 @@ class Cas(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=
     lenient: bool = False
 
 
+class PutOp(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="p"):
+    """In a transaction: store ``value``, hanging on ``lease`` if that is not 0."""
+
+    key: str
+    value: bytes
+    lease: int = 0
+
+
+class DeleteOp(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="d"):
+    """In a transaction: remove ``key``."""
+
+    key: str
+
+
+class GetOp(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="g"):
+    """In a transaction: read ``key`` as it is at that place in it."""
+
+    key: str
+
+
+Op: TypeAlias = PutOp | DeleteOp | GetOp
+
+
+class Compare(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What must hold of ``key``: its ``target`` against ``operand``.
+
+    Targets: "revision" of the last change, revision "created", "lease" (integers; 0 where the key
+    does not exist), and "value" (bytes; never holds where the key does not exist, except that it is
+    then unequal to anything).  Operators: "=", "!=", "<", ">".
+    """
+
+    key: str
+    target: str
+    operator: str
+    operand: int | bytes
+
+
+class Txn(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="T"):
+    """Do ``then`` if every one of ``compares`` holds, else ``otherwise``; answers :class:`TxnDone`.
+
+    All of it or, where a command is invalid, nothing of it.
+    """
+
+    compares: list[Compare]
+    then: list[Op]
+    otherwise: list[Op] = []
+
+
+class Grant(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="G"):
+    """Make a lease of ``ttl_ms`` milliseconds; answers :class:`Lease`."""
+
+    ttl_ms: int
+
+
+class KeepAlive(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="K"):
+    """Let ``lease`` begin again with its whole time; answers :class:`Lease`."""
+
+    lease: int
+
+
+class Revoke(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="V"):
+    """End ``lease`` and remove its keys; answers :class:`Lease`."""
+
+    lease: int
+
+
+class Expire(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="E"):
+    """The leader's word that ``lease`` was not renewed since its ``renewals``-th time.
+
+    Answers :class:`Lease`.  A renewal that was applied first wins: then nothing happens.
+    """
+
+    lease: int
+    renewals: int
+
+
+class Once(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="O"):
+    """Apply ``command`` unless one with the same ``key`` was, and answer as it was answered then.
+
+    Another command under a key in use answers :class:`Reused`.
+    """
+
+    key: str
+    command: Put | Delete | Cas | Txn
+
+
 class SetSize(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="S"):
     """Give the ring its size, once; answers :class:`RingSize`."""
 
@@ -60,20 +148,45 @@ class RemoveNode(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
     node: str
 
 
-Command: TypeAlias = Put | Delete | Cas | SetSize | AddNode | RemoveNode
+LeaseCommand: TypeAlias = Grant | KeepAlive | Revoke | Expire
+Command: TypeAlias = Put | Delete | Cas | Txn | LeaseCommand | Once | SetSize | AddNode | RemoveNode
 
 
 class Old(Struct, frozen=True, gc=False):
-    """The value a key had before, or None."""
+    """The value a key had before, or None; bytes where it is no UTF-8."""
 
-    value: str | None
+    value: str | bytes | None
 
 
 class Swapped(Struct, frozen=True, gc=False):
     """Whether a compare-and-swap stored; ``current`` is the value found when it did not."""
 
     stored: bool
-    current: str | None = None
+    current: str | bytes | None = None
+
+
+class TxnDone(Struct, frozen=True):
+    """Whether the comparisons held, and what each operation of the branch taken found.
+
+    A put or delete found what was there before.  ``revision`` is that of the state afterwards.
+    """
+
+    succeeded: bool
+    revision: int
+    results: tuple[Found | None, ...]
+
+
+class Lease(Struct, frozen=True, gc=False):
+    """A lease after a command; with ``alive`` False there is none of that id (any more)."""
+
+    id: int
+    ttl_ms: int
+    alive: bool
+    renewals: int = 0
+
+
+class Reused(Struct, frozen=True):
+    """The idempotency key was used for another command."""
 
 
 class RingSize(Struct, frozen=True):
@@ -106,13 +219,46 @@ class Invalid(Struct, frozen=True):
     reason: str
 
 
-Result: TypeAlias = Old | Swapped | RingSize | Ring | Invalid
+Result: TypeAlias = Old | Swapped | TxnDone | Lease | Reused | RingSize | Ring | Invalid
 
 
 class Get(Struct, frozen=True, gc=False):
-    """Read one key; answers ``str | None``."""
+    """Read one key; answers ``str | bytes | None``: bytes where the value is no UTF-8."""
 
     key: str
+
+
+class Look(Struct, frozen=True, gc=False):
+    """Read one key with all that is known of it; answers ``Found | None``."""
+
+    key: str
+
+
+class List(Struct, frozen=True, gc=False):
+    """Read keys that begin with ``prefix``, in the order of their UTF-8; answers :class:`Page`.
+
+    Those after ``after`` if that is not empty; at most ``count``, and no more after ``size`` bytes
+    of keys and values.
+    """
+
+    prefix: str
+    after: str
+    count: int
+    size: int
+
+
+class Page(Struct, frozen=True):
+    """Keys as they are at ``revision``; ``more`` if others follow."""
+
+    revision: int
+    items: tuple[Found, ...]
+    more: bool
+
+
+class GetLease(Struct, frozen=True, gc=False):
+    """Read a lease; answers :class:`Lease` and the keys that hang on it, as a pair."""
+
+    lease: int
 
 
 class GetSize(Struct, frozen=True):
@@ -123,7 +269,7 @@ class GetNodes(Struct, frozen=True):
     """Read the ring; answers :class:`Ring` (problem "no size" when it has none)."""
 
 
-Query: TypeAlias = Get | GetSize | GetNodes
+Query: TypeAlias = Get | Look | List | GetLease | GetSize | GetNodes
 
 
 class Change(Struct, frozen=True):

@@ -1,34 +1,69 @@
-"""Keys and values: put, delete, compare and swap.
-
-A record is kept under ``k`` and the key's UTF-8: revision of creation, revision of the last change,
-the value's UTF-8.
-"""
+"""Keys and values: put, delete, compare and swap, read, list."""
 
 from __future__ import annotations
 
-import struct
 from typing import TypeAlias
 
 from uring.machines.base import Readable, Transaction
-from uring.machines.commands import Cas, Change, Delete, Invalid, Old, Put, Result, Swapped
-from uring.machines.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
+from uring.machines.commands import (
+    Cas,
+    Change,
+    Delete,
+    Invalid,
+    List,
+    Old,
+    Page,
+    Put,
+    Result,
+    Swapped,
+)
+from uring.machines.keys import CHANNEL, note_delete, note_put, remove, store
+from uring.machines.limits import (
+    KEY_BYTES_MAX,
+    LIST_BYTES_MAX,
+    LIST_COUNT_MAX,
+    VALUE_BYTES_MAX,
+)
 from uring.machines.turn import Turn
-
-CHANNEL = "kv"
-
-_REVISIONS = struct.Struct(">QQ")
-_HEAD = _REVISIONS.size
+from uring.machines.values import Found, found, shown
 
 KvCommand: TypeAlias = Put | Delete | Cas
 
 
-def read(state: Readable, key: str) -> str | None:
-    """Return the value under ``key``, or None."""
+def read(state: Readable, key: str) -> str | bytes | None:
+    """Return the value under ``key``, or None; bytes where it is no UTF-8."""
     try:
-        record = state.get(b"k" + key.encode())
+        return shown(state.get(b"k" + key.encode()))
     except UnicodeEncodeError:
         return None
-    return None if record is None else record[_HEAD:].decode()
+
+
+def look(state: Readable, key: str) -> Found | None:
+    """Return all that is known of ``key``, or None."""
+    try:
+        return found(key, state.get(b"k" + key.encode()))
+    except UnicodeEncodeError:
+        return None
+
+
+def page(state: Readable, query: List, revision: int) -> Page:
+    """Return the keys that ``query`` asks for, at least one if there is one."""
+    try:
+        prefix = b"k" + query.prefix.encode()
+        start = b"k" + query.after.encode() + b"\0" if query.after else prefix
+    except UnicodeEncodeError:
+        return Page(revision, (), False)
+    count = min(query.count, LIST_COUNT_MAX)
+    left = min(query.size, LIST_BYTES_MAX)
+    items: list[Found] = []
+    for name, record in state.iterate(prefix, start):
+        left -= len(name) + len(record)
+        if len(items) == count or (items and left < 0):
+            return Page(revision, tuple(items), True)
+        item = found(name[1:].decode(), record)
+        assert item is not None
+        items.append(item)
+    return Page(revision, tuple(items), False)
 
 
 def apply(transaction: Transaction, command: KvCommand, turn: Turn) -> Result:
@@ -53,18 +88,6 @@ def apply(transaction: Transaction, command: KvCommand, turn: Turn) -> Result:
     return _cas(transaction, command, key, value, record, turn)  # type: ignore[arg-type]
 
 
-def _text(record: bytes | None) -> str | None:
-    return None if record is None else record[_HEAD:].decode()
-
-
-def _store(
-    transaction: Transaction, key: bytes, value: bytes, record: bytes | None, turn: Turn
-) -> None:
-    turn.revision = revision = turn.revision + 1
-    created = revision if record is None else _REVISIONS.unpack_from(record)[0]
-    transaction.put(key, _REVISIONS.pack(created, revision) + value)
-
-
 def _put(
     transaction: Transaction,
     command: Put,
@@ -73,11 +96,9 @@ def _put(
     record: bytes | None,
     turn: Turn,
 ) -> Result:
-    old = _text(record)
-    _store(transaction, key, value, record, turn)
-    if turn.kv_heard:
-        event = {"scope": 0, "key": command.key, "new": command.value, "old": old}
-        turn.changes.append(Change(CHANNEL, turn.revision, {"Put": event}))
+    old = shown(record)
+    store(transaction, key, value, record, turn)
+    note_put(turn, command.key, command.value, record)
     return Old(old)
 
 
@@ -86,13 +107,9 @@ def _delete(
 ) -> Result:
     if record is None:
         return Old(None)
-    old = _text(record)
-    transaction.delete(key)
-    turn.revision += 1
-    if turn.kv_heard:
-        event = {"scope": 0, "key": command.key, "old": old}
-        turn.changes.append(Change(CHANNEL, turn.revision, {"Delete": event}))
-    return Old(old)
+    remove(transaction, key, record, turn)
+    note_delete(turn, command.key, record)
+    return Old(shown(record))
 
 
 def _cas(
@@ -103,7 +120,7 @@ def _cas(
     record: bytes | None,
     turn: Turn,
 ) -> Result:
-    old = _text(record)
+    old = shown(record)
     if command.lenient and old == command.value:
         return Swapped(True)
     event: dict[str, object] = {"scope": 0, "key": command.key, "new": command.value, "old": old}
@@ -113,7 +130,7 @@ def _cas(
             event["check"] = command.check
             turn.changes.append(Change(CHANNEL, turn.revision, {"CasConflict": event}))
         return Swapped(False, old)
-    _store(transaction, key, value, record, turn)
+    store(transaction, key, value, record, turn)
     if turn.kv_heard:
         turn.changes.append(Change(CHANNEL, turn.revision, {"Cas": event}))
     return Swapped(True)

@@ -17,3 +17,25 @@ RING_NODES_MAX = 1024
 
 COMMAND_BYTES_MAX = 2 * VALUE_BYTES_MAX + KEY_BYTES_MAX + 64
 """One encoded command: a compare-and-swap holds two values, a key, and some framing."""
+
+TXN_OPERATIONS_MAX = 128
+"""Comparisons, and operations of one branch: as many as etcd allows; they apply in one go."""
+
+LEASES_MAX = 100_000
+"""Leases at a time: a new leader reads all of them."""
+
+LEASE_KEYS_MAX = 10_000
+"""Keys of one lease: they are removed in one go when it ends."""
+
+LEASE_TTL_MS_MIN = 1000
+LEASE_TTL_MS_MAX = 30 * 24 * 3600 * 1000
+"""A second is the least that outlasts an election; a month is no lease."""
+
+ONCE_KEY_BYTES_MAX = 255
+ONCE_KEPT_MAX = 65_536
+ONCE_KEPT_BYTES_MAX = 16 * 1024 * 1024
+"""Answers that are kept for repeated idempotency keys: the newest of each bound."""
+
+LIST_COUNT_MAX = 1000
+LIST_BYTES_MAX = 1024 * 1024
+"""One page of a list: read and encoded within a reactor turn."""

@@ -10,18 +10,32 @@ from typing import Any
 from attrs import frozen
 from msgspec import Struct
 
-from uring.machines import kv, mring
+from uring.machines import keys, kv, leases, mring, once, txn
 from uring.machines.base import Readable, Transaction
 from uring.machines.commands import (
+    AddNode,
     Cas,
     Change,
     Command,
     Delete,
+    Expire,
     Get,
+    GetLease,
+    GetNodes,
     GetSize,
+    Grant,
+    KeepAlive,
+    Lease,
+    List,
+    Look,
+    Once,
     Put,
     Query,
+    RemoveNode,
     Result,
+    Revoke,
+    SetSize,
+    Txn,
 )
 from uring.machines.proposal import ProposalError, decode
 from uring.machines.sessions import first_time
@@ -45,6 +59,8 @@ class Applied(Struct, frozen=True):
     sequence: int
     results: list[Result] | None
     changes: list[Change]
+    leases: list[Lease] = []
+    """Leases that were touched, as they are now."""
 
 
 def _always(*about: object) -> bool:
@@ -77,21 +93,19 @@ class Machines:
         turn = Turn(
             revision=before,
             answered=self.answered(proposal.proposer, proposal.incarnation),
-            kv_heard=self.heard(kv.CHANNEL),
+            kv_heard=self.heard(keys.CHANNEL),
             mring_heard=self.heard(mring.CHANNEL),
         )
         results = [_apply(transaction, command, turn) for command in proposal.commands]
         if turn.revision != before:
             transaction.put(_REVISION, _U64.pack(turn.revision))
-        return Applied(*name, results, turn.changes)
+        return Applied(*name, results, turn.changes, turn.leases)
 
     def query(self, state: Readable, query: Query) -> Any:
         """Answer ``query`` from ``state``; see the queries for the types of their answers."""
         if type(query) is Get:
             return kv.read(state, query.key)
-        if type(query) is GetSize:
-            return mring.size(state)
-        return mring.nodes(state)
+        return _QUERIES[type(query)](self, state, query)
 
     def revision(self, state: Readable) -> int:
         """Return how many changes there have been, ever."""
@@ -106,7 +120,49 @@ class Machines:
         return digest.digest()
 
 
+_QUERIES: dict[type, Callable[[Machines, Readable, Any], Any]] = {
+    Look: lambda machines, state, query: kv.look(state, query.key),
+    List: lambda machines, state, query: kv.page(state, query, machines.revision(state)),
+    GetLease: lambda machines, state, query: (
+        leases.load(state, query.lease),
+        [key.decode() for key in leases.keys_of(state, query.lease)],
+    ),
+    GetSize: lambda machines, state, query: mring.size(state),
+    GetNodes: lambda machines, state, query: mring.nodes(state),
+}
+
+
 def _apply(transaction: Transaction, command: Command, turn: Turn) -> Result:
     if type(command) in _OF_KEYS:
         return kv.apply(transaction, command, turn)  # type: ignore[arg-type]
-    return mring.apply(transaction, command, turn)  # type: ignore[arg-type]
+    return _MACHINES[type(command)](transaction, command, turn)
+
+
+def _once(transaction: Transaction, command: Once, turn: Turn) -> Result:
+    return once.apply(transaction, command, lambda: _apply(transaction, command.command, turn))
+
+
+def _end_lease(transaction: Transaction, command: Revoke | Expire, turn: Turn) -> Result:
+    """Remove a lease and its keys, unless it was renewed since the leader measured."""
+    lease = leases.load(transaction, command.lease)
+    if not lease.alive or (type(command) is Expire and command.renewals != lease.renewals):
+        return lease
+    for key in leases.keys_of(transaction, lease.id):
+        record = transaction.get(b"k" + key)
+        if record is not None:
+            keys.remove(transaction, b"k" + key, record, turn)
+            keys.note_delete(turn, key.decode(), record)
+    return leases.end(transaction, lease, turn)
+
+
+_MACHINES: dict[type, Callable[[Transaction, Any, Turn], Result]] = {
+    Txn: txn.apply,
+    Once: _once,
+    Grant: leases.grant,
+    KeepAlive: leases.keep_alive,
+    Revoke: _end_lease,
+    Expire: _end_lease,
+    SetSize: mring.apply,
+    AddNode: mring.apply,
+    RemoveNode: mring.apply,
+}

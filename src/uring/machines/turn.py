@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from uring.machines.commands import Change
+from uring.machines.commands import Change, Lease
 
 
 @define
@@ -24,3 +24,5 @@ class Turn:
     mring_heard: bool = True
     """or of the ring."""
     changes: list[Change] = field(factory=list, init=False)
+    leases: list[Lease] = field(factory=list, init=False)
+    """Leases as they are after this batch, where it touched them; for who measures their time."""

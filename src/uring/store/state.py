@@ -47,6 +47,7 @@ every commit synced from half the memtable on, the old log is always whole when 
 
 _RECORD_OVERHEAD = 128
 _CHUNK = 256
+_CHUNK_BYTES = MIB
 
 
 @define(eq=False)
@@ -137,25 +138,33 @@ class StateStore:
         except FAILURES as error:
             raise self.health.fail(error) from error
 
-    def iterate(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (key, value) of every key that begins with ``prefix``, ascending.
+    def iterate(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of every key with that prefix, from ``start`` on, ascending.
 
-        Reads a few hundred at a time, and what is committed meanwhile may show.  Raises
-        :exc:`StoreFailed`.
+        Reads a few hundred at a time, fewer of large ones, and what is committed meanwhile may
+        show.  Raises :exc:`StoreFailed`.
         """
-        start, stop = DATA + prefix, _after(DATA + prefix)
+        begin, stop = DATA + max(prefix, start), _after(DATA + prefix)
         while True:
             with self._gate, self.health.guard():
-                items = self._read_chunk(start, stop)
+                items, is_last = self._read_chunk(begin, stop)
             for key, value in items:
                 yield key[len(DATA) :], value
-            if len(items) < _CHUNK:
+            if is_last:
                 return
-            start = items[-1][0] + b"\x00"
+            begin = items[-1][0] + b"\x00"
 
-    def _read_chunk(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
-        with self.db.iterator(start=start, stop=stop, verify_checksums=True) as items:
-            return [item for item, _ in zip(items, range(_CHUNK), strict=False)]
+    def _read_chunk(self, start: bytes, stop: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """Return some items, and whether no others follow."""
+        items: list[tuple[bytes, bytes]] = []
+        size = 0
+        with self.db.iterator(start=start, stop=stop, verify_checksums=True) as found:
+            for item in found:
+                items.append(item)
+                size += len(item[1])
+                if len(items) == _CHUNK or size > _CHUNK_BYTES:
+                    return items, False
+        return items, True
 
     @property
     def snapshot_meta(self) -> SnapshotMeta:

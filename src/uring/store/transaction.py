@@ -37,14 +37,16 @@ class StateTransaction:
         """Remove ``key``; that it does not exist is no error."""
         self._writes[key] = None
 
-    def iterate(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (key, value) of every key that begins with ``prefix``, ascending.
+    def iterate(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of every key with that prefix, from ``start`` on, ascending.
 
         Writes made while iterating do not change what is yielded.
         """
         # Sorted here, not at each write: commands that iterate are rare.
-        own = sorted(item for item in self._writes.items() if item[0].startswith(prefix))
-        return _merge(own, self._store.iterate(prefix))
+        own = sorted(
+            item for item in self._writes.items() if item[0].startswith(prefix) and item[0] >= start
+        )
+        return _merge(own, self._store.iterate(prefix, start))
 
     def set_conf_state(self, conf_state: ConfState) -> None:
         """Change the membership with this transaction."""
