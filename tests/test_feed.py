@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from uring.feed import CHANNELS, Feed
-from uring.machines.commands import Change
+from uring.feed import CHANNELS, Change, Feed
 
 
 def change(channel: str, revision: int) -> Change:

@@ -21,7 +21,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "uring.wire": ("uring.raft.types", "uring.raft.messages"),
     "uring.store": ("uring.errors", "uring.raft.types", "uring.raft.storage", "uring.wire.codec"),
     "uring.peers": ("uring.errors", "uring.raft.messages", "uring.sockets", "uring.wire"),
-    "uring.feed": ("uring.machines.commands",),
+    "uring.feed": ("uring.machines.events",),
     "uring.proposals": ("uring.errors", "uring.machines"),
     "uring.reads": ("uring.errors", "uring.machines.commands"),
     "uring.api": (

@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.node import ELECTION, Bench, make_bench
 from uring.errors import OutcomeUnknown, Overloaded, Unavailable
-from uring.machines.commands import Change, Get, Old, Put
+from uring.feed import Change
+from uring.machines.commands import Get, Old, Put
 from uring.machines.proposal import Proposal, encode
 from uring.raft.messages import Append, Heartbeat
 from uring.wire.envelopes import Forward, ForwardRefused

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from attrs import define, field
+from msgspec import Struct
 from twisted.logger import Logger
 
-from uring.machines.commands import Change
+from uring.machines.events import Event, numbered
 
 CHANNELS = ("kv", "mring", "uring")
+
+
+class Change(Struct, frozen=True):
+    """One change as subscribers see it: ``event`` is what goes into ``{"Msg": {"msg": ...}}``."""
+
+    channel: str
+    revision: int
+    event: dict[str, object]
+
 
 Listener: TypeAlias = Callable[[list[Change]], None]
 
@@ -40,6 +50,14 @@ class Feed:
     def has_listeners(self, channel: str) -> bool:
         """Tell whether it is worth making an event for ``channel``."""
         return bool(self._listeners[channel])
+
+    def spelled(self, before: int, events: Sequence[Event]) -> list[Change]:
+        """Return ``events`` of the machines for :meth:`publish`, but those nobody listens to."""
+        return [
+            Change(event.channel, revision, event.spelled())
+            for revision, event in numbered(before, events)
+            if self._listeners[event.channel]
+        ]
 
     def publish(self, changes: list[Change]) -> None:
         """Hand on the changes of one turn, in order."""

@@ -19,10 +19,10 @@ from twisted.python.failure import Failure
 
 from uring.api.gateway import Done, Listener
 from uring.errors import Overloaded, Unavailable
-from uring.feed import Feed
+from uring.feed import Change, Feed
 from uring.lessor import Lessor
 from uring.machines import leases
-from uring.machines.commands import Change, Command, Query
+from uring.machines.commands import Command, Query
 from uring.machines.table import Applied, Machines
 from uring.members import Administration, Member, decode_member
 from uring.notices import CommitNotices
@@ -635,7 +635,7 @@ class Node:
             elif entry.data:
                 outcome = self.machines.apply(transaction, entry.index, entry.data)
                 applied.append(outcome)
-                changes.extend(outcome.changes)
+                changes.extend(self.feed.spelled(outcome.before, outcome.events))
                 if outcome.leases:
                     self.lessor.touched(outcome.leases)
         if apply.entries:

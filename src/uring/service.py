@@ -155,7 +155,6 @@ class NodeService(Service):
                 answered=lambda proposer, incarnation: (
                     (proposer, incarnation) == (identity.node_id, identity.life)
                 ),
-                heard=feed.has_listeners,
             ),
             feed=feed,
             fail_stop=self.fail_stop,

@@ -9,7 +9,7 @@ from attrs import evolve
 from tests.support.http import SiteTestCase, masked
 from uring.api.limits import Limits
 from uring.errors import OutcomeUnknown, Unavailable
-from uring.machines.commands import Change
+from uring.feed import Change
 
 
 class ControlTests(SiteTestCase):

@@ -16,7 +16,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from uring.machines import kv
 from uring.machines.base import MemoryState
-from uring.machines.commands import Cas, Change, Delete, Invalid, Old, Put, Result, Swapped
+from uring.machines.commands import Cas, Delete, Invalid, Old, Put, Result, Swapped
+from uring.machines.events import (
+    Event,
+    KeyDeleted,
+    KeyPut,
+    KeySwapped,
+    SwapRefused,
+    decode,
+    encode,
+    numbered,
+)
 from uring.machines.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from uring.machines.turn import Turn
 
@@ -30,7 +40,7 @@ class KvTestCase(SynchronousTestCase):
         return kv.apply(self.state, command, self.turn)
 
     def events(self) -> list[dict[str, object]]:
-        return [change.event for change in self.turn.changes]
+        return [event.spelled() for event in self.turn.events]
 
 
 class PutTests(KvTestCase):
@@ -38,10 +48,9 @@ class PutTests(KvTestCase):
         """A put of a new key answers that there was nothing, and stores the value."""
         self.assertEqual(self.apply(Put("snot", "badger")), Old(None))
         self.assertEqual(kv.read(self.state, "snot"), "badger")
-        event: dict[str, object] = {
-            "Put": {"scope": 0, "key": "snot", "new": "badger", "old": None}
-        }
-        self.assertEqual(self.turn.changes, [Change("kv", 1, event)])
+        self.assertEqual(self.turn.events, [KeyPut("snot", "badger", None)])
+        event = {"Put": {"scope": 0, "key": "snot", "new": "badger", "old": None}}
+        self.assertEqual(self.events(), [event])
 
     def test_old_value(self) -> None:
         """A put over a value answers that value and shows it in the event."""
@@ -72,12 +81,19 @@ class PutTests(KvTestCase):
         self.assertEqual(kv.read(self.state, "a"), "")
         self.assertEqual(self.apply(Put("a", "b")), Old(""))
 
-    def test_nobody_listens(self) -> None:
-        """Without listeners a change counts and is stored, but no event is made."""
-        self.turn = Turn(revision=0, kv_heard=False)
+    def test_events(self) -> None:
+        """Every change has its event, and survives being kept."""
         for command in (Put("a", "1"), Cas("a", "1", "2"), Cas("a", "1", "3"), Delete("a")):
             self.apply(command)
-        self.assertEqual((self.turn.revision, self.turn.changes), (3, []))
+        events: list[Event] = [
+            KeyPut("a", "1", None),
+            KeySwapped("a", "2", "1"),
+            SwapRefused("a", "3", "2", "1"),
+            KeyDeleted("a", "2"),
+        ]
+        self.assertEqual((self.turn.revision, self.turn.events), (3, events))
+        self.assertEqual(decode(encode(events)), events)
+        self.assertRaises(ValueError, decode, encode(events)[:-1])
 
 
 class DeleteTests(KvTestCase):
@@ -92,7 +108,7 @@ class DeleteTests(KvTestCase):
     def test_missing(self) -> None:
         """A delete of what does not exist changes nothing and makes no event."""
         self.assertEqual(self.apply(Delete("a")), Old(None))
-        self.assertEqual((self.turn.revision, self.turn.changes), (0, []))
+        self.assertEqual((self.turn.revision, self.turn.events), (0, []))
 
 
 class CasTests(KvTestCase):
@@ -101,19 +117,16 @@ class CasTests(KvTestCase):
         self.apply(Put("a", "1"))
         self.assertEqual(self.apply(Cas("a", "1", "2")), Swapped(True))
         self.assertEqual(kv.read(self.state, "a"), "2")
-        event: dict[str, object] = {"Cas": {"scope": 0, "key": "a", "new": "2", "old": "1"}}
-        self.assertEqual(self.turn.changes[-1], Change("kv", 2, event))
+        event = {"Cas": {"scope": 0, "key": "a", "new": "2", "old": "1"}}
+        self.assertEqual((self.turn.revision, self.events()[-1]), (2, event))
 
     def test_conflict(self) -> None:
         """One that finds another value answers it, changes nothing and tells subscribers."""
         self.apply(Put("a", "1"))
         self.assertEqual(self.apply(Cas("a", "0", "2")), Swapped(False, "1"))
         self.assertEqual(kv.read(self.state, "a"), "1")
-        event: dict[str, object] = {
-            "CasConflict": {"scope": 0, "key": "a", "new": "2", "old": "1", "check": "0"}
-        }
-        self.assertEqual(self.turn.changes[-1], Change("kv", 1, event))
-        self.assertEqual(self.turn.revision, 1)
+        event = {"CasConflict": {"scope": 0, "key": "a", "new": "2", "old": "1", "check": "0"}}
+        self.assertEqual((self.turn.revision, self.events()[-1]), (1, event))
 
     def test_must_not_exist(self) -> None:
         """Without a check it creates a key, once."""
@@ -134,7 +147,7 @@ class CasTests(KvTestCase):
         """On the old path a value that is there already counts as stored and changes nothing."""
         self.apply(Put("a", "2"))
         self.assertEqual(self.apply(Cas("a", "1", "2", lenient=True)), Swapped(True))
-        self.assertEqual((self.turn.revision, len(self.turn.changes)), (1, 1))
+        self.assertEqual((self.turn.revision, len(self.turn.events)), (1, 1))
 
     def test_lenient_conflict(self) -> None:
         """On the old path a third value is a conflict all the same."""
@@ -148,7 +161,7 @@ class BoundsTests(KvTestCase):
         before = list(self.state.iterate(b""))
         self.assertIsInstance(self.apply(command), Invalid)
         self.assertEqual(list(self.state.iterate(b"")), before)
-        self.assertEqual((self.turn.revision, self.turn.changes), (0, []))
+        self.assertEqual((self.turn.revision, self.turn.events), (0, []))
 
     def test_keys(self) -> None:
         """A key has 1 to 4096 bytes, counted in UTF-8."""
@@ -223,17 +236,18 @@ class AgainstDict(RuleBasedStateMachine):
     @invariant()
     def events_tell_all(self) -> None:
         """Whoever only listens knows the same contents, and sees each revision once."""
-        for change in self.turn.changes:
-            ((kind, event),) = json.loads(json.dumps(change.event)).items()
+        before = self.turn.revision - sum(
+            type(each) is not SwapRefused for each in self.turn.events
+        )
+        changes = list(numbered(before, self.turn.events))
+        for _, each in changes:
+            ((kind, event),) = json.loads(json.dumps(each.spelled())).items()
             if kind in ("Put", "Cas"):
                 self.listener[event["key"]] = event["new"]
             elif kind == "Delete":
                 del self.listener[event["key"]]
-        revisions = [
-            change.revision for change in self.turn.changes if "CasConflict" not in change.event
-        ]
         end = self.turn.revision
-        assert revisions == list(range(end - len(revisions) + 1, end + 1))
+        assert end == (changes[-1][0] if changes else before)
         assert self.listener == self.model
         self.turn = Turn(revision=end)
 

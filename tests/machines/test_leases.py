@@ -18,6 +18,7 @@ from uring.machines.commands import (
     Revoke,
     Txn,
 )
+from uring.machines.events import KeyDeleted
 from uring.machines.limits import LEASE_TTL_MS_MAX, LEASE_TTL_MS_MIN
 
 
@@ -62,7 +63,7 @@ class LeaseTests(TxnTestCase):
         applied = self.apply(Revoke(1))
         self.assertEqual(applied.results, [Lease(1, 5000, False)])
         self.assertEqual(applied.leases, [Lease(1, 5000, False)])
-        self.assertEqual([*map(list, (each.event for each in applied.changes))], [["Delete"]] * 2)
+        self.assertEqual([type(event) for event in applied.events], [KeyDeleted] * 2)
         self.assertEqual([key for key, _ in self.state.iterate(b"k")], [b"kc"])
         self.assertEqual(self.one(Revoke(1)), Lease(1, 0, False))
 

@@ -24,6 +24,7 @@ from uring.machines.commands import (
     RingSize,
     SetSize,
 )
+from uring.machines.events import numbered
 from uring.machines.proposal import Proposal, encode
 from uring.machines.table import Applied, Machines
 
@@ -69,7 +70,7 @@ class ApplyTests(TableTestCase):
         )
         self.assertEqual((applied.proposer, applied.incarnation, applied.sequence), (1, 1, 1))
         self.assertEqual(
-            [(change.channel, change.revision) for change in applied.changes],
+            [(event.channel, revision) for revision, event in numbered(0, applied.events)],
             [("kv", 1), ("mring", 2), ("mring", 3), ("kv", 4)],
         )
         self.assertEqual(self.machines.revision(self.state), 4)
@@ -78,13 +79,15 @@ class ApplyTests(TableTestCase):
         """The count of changes goes on in the next batch, and after a restart."""
         self.apply(Put("a", "1"), Put("b", "1"))
         self.machines = Machines()
-        self.assertEqual(self.apply(Put("a", "2")).changes[0].revision, 3)
+        self.assertEqual(self.apply(Put("a", "2")).before, 2)
 
     def test_conflict_takes_no_revision(self) -> None:
         """A conflict is told with the revision that the state has."""
         self.apply(Put("a", "1"))
         applied = self.apply(Cas("a", "0", "2"), Put("a", "3"))
-        self.assertEqual([change.revision for change in applied.changes], [1, 2])
+        self.assertEqual(
+            [revision for revision, _ in numbered(applied.before, applied.events)], [1, 2]
+        )
 
     def test_invalid_command_alone(self) -> None:
         """An invalid command in a batch hurts only itself."""
@@ -107,7 +110,7 @@ class ApplyTests(TableTestCase):
     def test_undecodable(self) -> None:
         """Bytes that are no proposal are nobody's and change nothing."""
         applied = self.machines.apply(self.state, 9, b"\xc1 nonsense")
-        self.assertEqual((applied.proposer, applied.results, applied.changes), (0, None, []))
+        self.assertEqual((applied.proposer, applied.results, applied.events), (0, None, []))
         self.assertEqual(list(self.state.iterate(b"")), [])
 
     def test_impossible_names(self) -> None:
@@ -130,8 +133,8 @@ class ApplyTests(TableTestCase):
 
 class AudienceTests(TableTestCase):
     def test_state_does_not_depend_on_it(self) -> None:
-        """Replicas with and without clients and subscribers end in the same state."""
-        other, silent = MemoryState(), Machines(lambda *name: False, lambda channel: False)
+        """Replicas with and without clients end in the same state, and tell the same."""
+        other, silent = MemoryState(), Machines(lambda *name: False)
         batches: list[list[Command]] = [
             [Put("a", "1"), SetSize(64)],
             [AddNode("n1"), AddNode("n2")],
@@ -139,26 +142,21 @@ class AudienceTests(TableTestCase):
         ]
         for sequence, commands in enumerate(batches, 1):
             data = encode(Proposal(1, 1, sequence, 1, commands))
-            self.assertNotEqual(self.machines.apply(self.state, sequence, data).changes, [])
-            self.assertEqual(silent.apply(other, sequence, data).changes, [])
+            events = self.machines.apply(self.state, sequence, data).events
+            self.assertEqual(silent.apply(other, sequence, data).events, events)
         self.assertEqual(self.machines.digest(self.state), silent.digest(other))
 
     def test_asked_by_name(self) -> None:
-        """Who waits is asked by proposer and incarnation, who listens by channel."""
+        """Who waits is asked by proposer and incarnation."""
         asked: list[object] = []
 
         def answered(*name: int) -> bool:
             asked.append(name)
             return False
 
-        def heard(channel: str) -> bool:
-            asked.append(channel)
-            return channel == "mring"
-
-        self.machines = Machines(answered, heard)
+        self.machines = Machines(answered)
         applied = self.apply(SetSize(8), AddNode("n1"), Put("a", "1"))
-        self.assertEqual(asked, [(1, 1), "kv", "mring"])
-        self.assertEqual([change.channel for change in applied.changes], ["mring", "mring"])
+        self.assertEqual(asked, [(1, 1)])
         self.assertEqual(applied.results, [RingSize(True, 8), Ring(()), Old(None)])
 
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from tests.machines.test_table import TableTestCase
 from uring.machines.commands import (
     Cas,
-    Change,
     Command,
     Compare,
     DeleteOp,
@@ -29,6 +28,7 @@ from uring.machines.commands import (
     Txn,
     TxnDone,
 )
+from uring.machines.events import KeyPut, numbered
 from uring.machines.limits import (
     KEY_BYTES_MAX,
     ONCE_KEPT_MAX,
@@ -95,7 +95,10 @@ class TxnTests(TxnTestCase):
         seen = Found("a", b"1", 1, 1)
         self.assertEqual(applied.results, [TxnDone(True, 3, (None, seen, seen, None, None))])
         self.assertEqual(
-            [(change.revision, *change.event) for change in applied.changes],
+            [
+                (number, *event.spelled())
+                for number, event in numbered(applied.before, applied.events)
+            ],
             [(1, "Put"), (2, "Delete"), (3, "Put")],
         )
 
@@ -142,10 +145,7 @@ class TxnTests(TxnTestCase):
         self.assertEqual(self.machines.query(self.state, Get("a")), b"\xff")
         applied = self.apply(Cas("a", "x", "y"), Put("a", "1"))
         self.assertEqual(applied.results, [Swapped(False, b"\xff"), Old(b"\xff")])
-        self.assertEqual(
-            applied.changes[-1],
-            Change("kv", 2, {"Put": {"scope": 0, "key": "a", "new": "1", "old": b"\xff"}}),
-        )
+        self.assertEqual(applied.events[-1], KeyPut("a", "1", b"\xff"))
 
     @given(st.lists(st.lists(ANY, max_size=3), max_size=4))
     def test_never_raises(self, batches: list[list[Command]]) -> None:

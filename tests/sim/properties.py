@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from attrs import define, field, frozen
 
 from tests.sim.faults import STOPPED
-from uring.machines.commands import Change
+from uring.feed import Change
 from uring.machines.table import Applied, Machines
 from uring.node import Node
 from uring.raft.messages import AppendResponse, VoteResponse

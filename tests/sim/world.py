@@ -263,7 +263,6 @@ class World:
             mesh=life.mesh,
             machines=WatchedMachines(
                 answered=lambda proposer, incarnation: (proposer, incarnation) == name,
-                heard=feed.has_listeners,
                 watch=lambda index, applied: self.properties.outcome(life, index, applied),
             ),
             feed=feed,

@@ -44,7 +44,7 @@ class FakeGateway:
         applied = self.machines.apply(self.state, self.applied, data)
         assert applied.results is not None
         done(applied.results[0])
-        self.feed.publish(applied.changes)
+        self.feed.publish(self.feed.spelled(applied.before, applied.events))
 
     def query(self, query: Query, done: Callable[[Any], None], stale: bool = False) -> None:
         """Answer at once, or when released; a stale read even without a leader."""

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from uring.errors import UringError
-from uring.machines.commands import Change, Command, Query, Result
+from uring.feed import Change
+from uring.machines.commands import Command, Query, Result
 
 Done = Callable[[Result | UringError], None]
 """Called exactly once with a command's result or with why there is none.  Must not raise."""

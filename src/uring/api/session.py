@@ -17,10 +17,10 @@ from uring.api.gateway import Gateway
 from uring.api.limits import Limits
 from uring.api.messages import PLAIN, PROTOCOLS, SUBSCRIBABLE, Control
 from uring.errors import BadRequest, NotFound, UringError
+from uring.feed import Change
 from uring.machines.commands import (
     AddNode,
     Cas,
-    Change,
     Delete,
     Get,
     GetNodes,

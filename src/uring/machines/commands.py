@@ -270,14 +270,3 @@ class GetNodes(Struct, frozen=True):
 
 
 Query: TypeAlias = Get | Look | List | GetLease | GetSize | GetNodes
-
-
-class Change(Struct, frozen=True):
-    """One applied change, for subscribers: ``{"Put": {...}}`` as JSON-ready builtins.
-
-    ``event`` has exactly the shape that goes into ``{"Msg": {"channel": ..., "msg": event}}``.
-    """
-
-    channel: str
-    revision: int
-    event: dict[str, object]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from uring.machines import leases
 from uring.machines.base import Transaction
-from uring.machines.commands import Change
+from uring.machines.events import KeyDeleted, KeyPut
 from uring.machines.limits import KEY_BYTES_MAX
 from uring.machines.turn import Turn
-from uring.machines.values import created_of, encode, lease_of, shown
-
-CHANNEL = "kv"
+from uring.machines.values import created_of, encode, lease_of, shown, text
 
 
 def problem(key: str) -> str:
@@ -53,24 +51,10 @@ def remove(transaction: Transaction, name: bytes, record: bytes, turn: Turn) -> 
 
 
 def note_put(turn: Turn, key: str, value: str | bytes, record: bytes | None) -> None:
-    """Tell subscribers of a value that was just stored over ``record``."""
-    if turn.kv_heard:
-        event = {"scope": 0, "key": key, "new": _text(value), "old": _text(shown(record))}
-        turn.changes.append(Change(CHANNEL, turn.revision, {"Put": event}))
+    """Tell those who watch of a value that was just stored over ``record``."""
+    turn.events.append(KeyPut(key, text(value), shown(record)))
 
 
 def note_delete(turn: Turn, key: str, record: bytes) -> None:
-    """Tell subscribers of a key that was just removed."""
-    if turn.kv_heard:
-        event = {"scope": 0, "key": key, "old": _text(shown(record))}
-        turn.changes.append(Change(CHANNEL, turn.revision, {"Delete": event}))
-
-
-def _text(value: str | bytes | None) -> object:
-    """Return ``value`` as events show it: what is no text is spelled by the doors."""
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return value
-    return value
+    """Tell those who watch of a key that was just removed."""
+    turn.events.append(KeyDeleted(key, shown(record)))

@@ -7,7 +7,6 @@ from typing import TypeAlias
 from uring.machines.base import Readable, Transaction
 from uring.machines.commands import (
     Cas,
-    Change,
     Delete,
     Invalid,
     List,
@@ -17,7 +16,8 @@ from uring.machines.commands import (
     Result,
     Swapped,
 )
-from uring.machines.keys import CHANNEL, note_delete, note_put, remove, store
+from uring.machines.events import KeySwapped, SwapRefused
+from uring.machines.keys import note_delete, note_put, remove, store
 from uring.machines.limits import (
     KEY_BYTES_MAX,
     LIST_BYTES_MAX,
@@ -123,14 +123,9 @@ def _cas(
     old = shown(record)
     if command.lenient and old == command.value:
         return Swapped(True)
-    event: dict[str, object] = {"scope": 0, "key": command.key, "new": command.value, "old": old}
     if old != command.check and not (command.lenient and old is None):
-        if turn.kv_heard:
-            # Nothing changed: the event carries the revision that the state has anyway.
-            event["check"] = command.check
-            turn.changes.append(Change(CHANNEL, turn.revision, {"CasConflict": event}))
+        turn.events.append(SwapRefused(command.key, command.value, old, command.check))
         return Swapped(False, old)
     store(transaction, key, value, record, turn)
-    if turn.kv_heard:
-        turn.changes.append(Change(CHANNEL, turn.revision, {"Cas": event}))
+    turn.events.append(KeySwapped(command.key, command.value, old))
     return Swapped(True)

@@ -10,7 +10,6 @@ from msgspec import Struct
 from uring.machines.base import Readable, Transaction
 from uring.machines.commands import (
     AddNode,
-    Change,
     Invalid,
     RemoveNode,
     Result,
@@ -19,11 +18,11 @@ from uring.machines.commands import (
     RingSize,
     SetSize,
 )
+from uring.machines.events import RingChanged, RingSized
 from uring.machines.limits import NODE_NAME_BYTES_MAX, RING_NODES_MAX, RING_SIZE_MAX
-from uring.machines.placement import STRATEGIES, Layout, Relocations, relocations
+from uring.machines.placement import STRATEGIES, Layout
 from uring.machines.turn import Turn
 
-CHANNEL = "mring"
 _KEY = b"m"
 
 RingCommand: TypeAlias = SetSize | AddNode | RemoveNode
@@ -97,9 +96,7 @@ def _set_size(transaction: Transaction, command: SetSize, ring: State | None, tu
         return RingSize(ring.size == command.size, ring.size)
     transaction.put(_KEY, _ENCODER.encode(State(command.size, command.strategy, ())))
     turn.revision += 1
-    if turn.mring_heard:
-        event = {"size": command.size, "strategy": command.strategy}
-        turn.changes.append(Change(CHANNEL, turn.revision, {"SetSize": event}))
+    turn.events.append(RingSized(command.size, command.strategy))
     return RingSize(True, command.size)
 
 
@@ -113,17 +110,8 @@ def _change(
     layout = STRATEGIES[ring.strategy](ring.size, names)
     transaction.put(_KEY, _ENCODER.encode(State(ring.size, ring.strategy, layout)))
     turn.revision += 1
-    if turn.mring_heard:
-        event = {
-            "node": command.node,
-            "strategy": ring.strategy,
-            "next": [
-                {"id": node, "vnodes": list(range(start, end))} for node, start, end in layout
-            ],
-            "relocations": _spelled(relocations(ring.layout, layout)),
-        }
-        kind = "NodeAdded" if isinstance(command, AddNode) else "NodeRemoved"
-        turn.changes.append(Change(CHANNEL, turn.revision, {kind: event}))
+    added = isinstance(command, AddNode)
+    turn.events.append(RingChanged(command.node, added, ring.strategy, ring.layout, layout))
     return Ring(_answer(layout, turn))
 
 
@@ -133,15 +121,3 @@ def _answer(layout: Layout, turn: Turn) -> tuple[RingNode, ...]:
 
 def _shown(layout: Layout) -> tuple[RingNode, ...]:
     return tuple(RingNode(node, tuple(range(start, end))) for node, start, end in layout)
-
-
-def _spelled(moves: Relocations) -> dict[str, object]:
-    return {
-        source: {
-            "destinations": {
-                target: [vnode for start, end in ranges for vnode in range(start, end)]
-                for target, ranges in targets.items()
-            }
-        }
-        for source, targets in moves.items()
-    }

@@ -15,7 +15,6 @@ from uring.machines.base import Readable, Transaction
 from uring.machines.commands import (
     AddNode,
     Cas,
-    Change,
     Command,
     Delete,
     Expire,
@@ -37,6 +36,7 @@ from uring.machines.commands import (
     SetSize,
     Txn,
 )
+from uring.machines.events import Event
 from uring.machines.proposal import ProposalError, decode
 from uring.machines.sessions import first_time
 from uring.machines.turn import Turn
@@ -51,14 +51,16 @@ class Applied(Struct, frozen=True):
     """What became of one entry.
 
     ``results`` has one result for each command, or is None for a batch that was not applied because
-    it had been before; ``proposer`` is 0 where the entry held no proposal at all.
+    it had been before; ``proposer`` is 0 where the entry held no proposal at all.  ``before`` is
+    the revision that the first of the ``events`` found.
     """
 
     proposer: int
     incarnation: int
     sequence: int
     results: list[Result] | None
-    changes: list[Change]
+    events: list[Event]
+    before: int = 0
     leases: list[Lease] = []
     """Leases that were touched, as they are now."""
 
@@ -74,9 +76,6 @@ class Machines:
     answered: Callable[[int, int], bool] = _always
     """Whether somebody here waits for the results of a (proposer, incarnation); where not, answers
     with a ring leave it out."""
-    heard: Callable[[str], bool] = _always
-    """Whether somebody here listens to a channel ("kv", "mring"); where not, its changes are left
-    out of :class:`Applied`."""
 
     def apply(self, transaction: Transaction, index: int, data: bytes) -> Applied:
         """Apply the entry at ``index``.  Never raises for anything that ``data`` may hold."""
@@ -93,13 +92,11 @@ class Machines:
         turn = Turn(
             revision=before,
             answered=self.answered(proposal.proposer, proposal.incarnation),
-            kv_heard=self.heard(keys.CHANNEL),
-            mring_heard=self.heard(mring.CHANNEL),
         )
         results = [_apply(transaction, command, turn) for command in proposal.commands]
         if turn.revision != before:
             transaction.put(_REVISION, _U64.pack(turn.revision))
-        return Applied(*name, results, turn.changes, turn.leases)
+        return Applied(*name, results, turn.events, before, turn.leases)
 
     def query(self, state: Readable, query: Query) -> Any:
         """Answer ``query`` from ``state``; see the queries for the types of their answers."""

@@ -54,13 +54,17 @@ def value_of(record: bytes) -> bytes:
 
 def shown(record: bytes | None) -> str | bytes | None:
     """Return the value as text where it is UTF-8, as bytes where it is not, None without one."""
-    if record is None:
-        return None
-    value = value_of(record)
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value
+    return None if record is None else text(value_of(record))
+
+
+def text(value: str | bytes) -> str | bytes:
+    """Return ``value`` as text where it is UTF-8."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value
+    return value
 
 
 def found(key: str, record: bytes | None) -> Found | None:
