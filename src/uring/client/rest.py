@@ -6,44 +6,19 @@ from typing import Any, cast
 from urllib.parse import quote
 
 import orjson
-import treq
-from attrs import frozen
-from twisted.internet import defer
-from twisted.internet import error as network
-from twisted.web.client import Agent, HTTPConnectionPool
 
-from uring.client.answers import ProtocolError, RingNode, Swap, describe, error_for, ring
+from uring.client.answers import ProtocolError, RingNode, Swap, ring
+from uring.client.transport import Answer, Request, Transport
 from uring.client.websocket import WebSocketSession, connect
-from uring.errors import OutcomeUnknown, Unavailable, UringError
+
+DEFAULT_ENDPOINT = "127.0.0.1:8080"
 
 TIMEOUT_SECONDS = 10.0
 """Longer than a node's own time-out, so that the node's answer is what a client usually sees."""
 
-ANSWER_BYTES_MAX = 64 * 2**20
-"""The whole of a ring of 2**24 vnodes does not fit in less; a broken server must not send more."""
-
-
-@frozen
-class Answer:
-    """One response: its code, its JSON (None if it had none), and whether it named a wait."""
-
-    code: int
-    json: Any
-    retry_after: bool
-
-    def error(self) -> UringError:
-        """Return the exception that this answer stands for."""
-        return error_for(self.code, describe(self.json, f"status {self.code}"), self.retry_after)
-
-    def expect(self, *codes: int) -> Answer:
-        """Return self when the code is one of ``codes``, raise :meth:`error` when not."""
-        if self.code in codes:
-            return self
-        raise self.error()
-
 
 class Client:
-    """Talks to one node, which forwards to its leader what it cannot answer itself.
+    """Talks to a node, which forwards to its leader what it cannot answer itself.
 
     Every method raises UringError: Unavailable when nothing was done, OutcomeUnknown when a write
     may or may not have been.
@@ -51,37 +26,36 @@ class Client:
 
     def __init__(
         self,
-        address: str = "127.0.0.1:8080",
-        *,
+        *endpoints: str,
         reactor: Any = None,
         http: Any = None,
         timeout: float = TIMEOUT_SECONDS,
+        patience: float = 0.0,
     ) -> None:
-        """Talk to ``address`` (host:port); ``timeout`` in seconds is for each request.
+        """Talk to any of ``endpoints`` (host:port); ``timeout`` in seconds is for each attempt.
 
-        ``http`` stands in for the ``treq.client.HTTPClient`` that is made otherwise.
+        With several endpoints each is tried once where another cannot serve; ``patience`` is for
+        how many seconds all of them are tried again.  ``http`` stands in for the
+        ``treq.client.HTTPClient`` that is made otherwise.
         """
         if reactor is None:
             from twisted.internet import reactor as default_reactor
 
             reactor = default_reactor
-        self.address = address
         self.timeout = timeout
         self._reactor = reactor
-        self._pool: HTTPConnectionPool | None = None
-        if http is None:
-            self._pool = HTTPConnectionPool(reactor, persistent=True)
-            # A write on a kept connection that closes meanwhile must not be sent a second time.
-            self._pool.retryAutomatically = False
-            agent = Agent(reactor, connectTimeout=timeout, pool=self._pool)
-            self._http: Any = treq.client.HTTPClient(agent)
-        else:
-            self._http = http
+        self._transport = Transport(
+            endpoints or (DEFAULT_ENDPOINT,), reactor, timeout, patience, http
+        )
+
+    @property
+    def address(self) -> str:
+        """The node that is asked next, as host:port."""
+        return self._transport.endpoint
 
     async def close(self) -> None:
         """Close the connections that were kept for the next request."""
-        if self._pool is not None:
-            await self._pool.closeCachedConnections()
+        await self._transport.close()
 
     async def __aenter__(self) -> Client:
         return self
@@ -198,44 +172,10 @@ class Client:
 
     async def _ask(self, method: str, path: str, body: Any = None) -> Answer:
         """Send one request; its answer, whatever its code, or UringError if there is none."""
-        options: dict[str, Any] = {}
-        if body is not None:
-            options = {
-                "data": orjson.dumps(body),
-                "headers": {b"Content-Type": [b"application/json"]},
-            }
-        url = f"http://{self.address}{path}".encode("ascii")
-        try:
-            response = await self._http.request(method, url, timeout=self.timeout, **options)
-            return await self._received(response)
-        except UringError:
-            raise
-        except (network.ConnectError, network.DNSLookupError) as error:
-            raise Unavailable(f"{self.address} cannot be reached: {error}") from error
-        except (defer.TimeoutError, defer.CancelledError) as error:
-            raise _unanswered(method, f"no answer in {self.timeout:g} s") from error
-        except Exception as error:
-            raise _unanswered(method, f"{type(error).__name__}: {error}") from error
-
-    async def _received(self, response: Any) -> Answer:
-        chunks: list[bytes] = []
-        size = 0
-
-        def collect(chunk: bytes) -> None:
-            nonlocal size
-            size += len(chunk)
-            if size <= ANSWER_BYTES_MAX:
-                chunks.append(chunk)
-
-        body = treq.collect(response, collect)
-        await body.addTimeout(self.timeout, self._reactor)
-        if size > ANSWER_BYTES_MAX:
-            raise ProtocolError(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
-        return Answer(
-            code=response.code,
-            json=_parsed(b"".join(chunks)),
-            retry_after=response.headers.hasHeader(b"retry-after"),
-        )
+        if body is None:
+            return await self._transport.ask(Request(method, path))
+        headers = {"Content-Type": "application/json"}
+        return await self._transport.ask(Request(method, path, orjson.dumps(body), headers))
 
 
 def _path(*segments: str) -> str:
@@ -244,13 +184,6 @@ def _path(*segments: str) -> str:
     Raises ValueError (UnicodeEncodeError) for a lone surrogate, which no URL can carry.
     """
     return "".join("/" + quote(segment, safe="") for segment in segments)
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return orjson.loads(body) if body else None
-    except orjson.JSONDecodeError:
-        return body.decode("utf-8", "replace")
 
 
 def _field(answer: Answer, name: str) -> Any:
@@ -265,10 +198,3 @@ def _current(found: Any) -> str | None:
     if isinstance(found, dict):
         found = found.get("current", found.get("value"))
     return found if isinstance(found, str) else None
-
-
-def _unanswered(method: str, why: str) -> UringError:
-    """A lost read did nothing; a lost write may have."""
-    if method == "GET":
-        return Unavailable(why)
-    return OutcomeUnknown(f"{why}; the outcome is unknown")
