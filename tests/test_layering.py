@@ -33,6 +33,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "uring.sockets",
     ),
     "uring.client": ("uring.errors",),
+    "uring.cli": ("uring", "uring.client", "uring.errors"),
+    "uring.__main__": ("uring.cli",),
     "uring.options": (),
     "uring.logs": (),
     "uring.sockets": (),

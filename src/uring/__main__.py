@@ -1,0 +1,5 @@
+"""``python -m uring`` is the command line client."""
+
+from uring.cli.main import main
+
+main()

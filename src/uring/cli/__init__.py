@@ -1,0 +1,1 @@
+"""The command line client: ``uring get beep``, ``uring members``, ``uring ring`` ..."""
