@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import orjson
+from msgspec import Struct
 
 from uring.errors import (
     BadRequest,
@@ -48,6 +49,19 @@ TITLES = {
     504: "Outcome Unknown",
     507: "Insufficient Storage",
 }
+
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+
+
+class Answer(Struct, frozen=True, gc=False):
+    """What a request is answered with over REST; ``retry_after`` in seconds."""
+
+    code: int
+    body: bytes
+    kind: bytes = JSON
+    retry_after: int | None = None
 
 
 def dumps(value: Any) -> bytes:
@@ -173,3 +187,18 @@ def retry_after(error: UringError) -> int | None:
     if isinstance(error, Overloaded):
         return error.retry_after
     return 1 if error.code == 503 else None
+
+
+def trouble(code: int, detail: str, **more: Any) -> Answer:
+    """Return a problem details object as an answer."""
+    return Answer(code, problem(code, detail, **more), PROBLEM)
+
+
+def refused(error: UringError) -> Answer:
+    """Return ``error`` as an answer."""
+    body = problem(error.code, str(error))
+    return Answer(error.code, body, PROBLEM, retry_after(error))
+
+
+BROKEN = trouble(500, "an internal error; the node's log says more")
+"""The answer where our own code failed."""

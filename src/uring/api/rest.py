@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from attrs import define
 from klein import Klein
@@ -15,35 +14,21 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from uring.api import decode, replies
 from uring.api.gateway import Gateway
+from uring.api.keys import KeyResource, is_stale, option, text_after
 from uring.api.limits import Limits
-from uring.errors import BadRequest, NotFound, UringError
+from uring.errors import NotFound, UringError
 from uring.machines.commands import (
     AddNode,
-    Cas,
     Command,
-    Delete,
-    Get,
     GetNodes,
     GetSize,
-    Old,
-    Put,
     Query,
     RemoveNode,
     Ring,
     SetSize,
-    Swapped,
 )
 
 _log = Logger(namespace="uring.rest")
-
-
-class PutBody(Struct, forbid_unknown_fields=True):
-    value: str
-
-
-class CasBody(Struct, forbid_unknown_fields=True):
-    store: str
-    check: str | None = None
 
 
 class SizeBody(Struct, forbid_unknown_fields=True):
@@ -68,11 +53,12 @@ def _app() -> Klein:
 
 @define(eq=False, slots=False)
 class Rest:
-    """The routes.  Every handler returns bytes or a Deferred of them."""
+    """The routes.  Handlers return bytes, a Deferred of them, or the resource to go on with."""
 
     gateway: Gateway
     limits: Limits
     version: str
+    keys: KeyResource
     app = _app()
 
     # -- asking ----------------------------------------------------------------------------------
@@ -95,7 +81,7 @@ class Rest:
             if not answer.called:
                 answer.callback(result)
 
-        self.gateway.query(query, done, stale=_stale(request))
+        self.gateway.query(query, done, stale=is_stale(request.uri))
         return answer
 
     def _body(self, request: Request, shape: type[Any]) -> Any:
@@ -145,7 +131,7 @@ class Rest:
     @app.route("/uring/<member>", methods=["DELETE"])
     async def remove_member(self, request: Request, member: str) -> bytes:
         node_id = _member_id(member)
-        force = _option(request, "force", ("false", "true")) == "true"
+        force = option(request.uri, "force", ("false", "true")) == "true"
         await _kept(self.gateway.remove_member(node_id, force))
         return _json(request, 200, {"id": node_id})
 
@@ -157,47 +143,11 @@ class Rest:
 
     # -- keys and values -------------------------------------------------------------------------
 
-    @app.route("/kv/", branch=True, methods=["GET"])
-    @app.route("/data/", branch=True, methods=["GET"])
-    async def get(self, request: Request) -> bytes:
-        _, key, _ = _key(request)
-        value = _raised(await self._query(request, Get(key)))
-        if value is None:
-            raise NotFound("no such key")
-        return _json(request, 200, {"key": key, "value": value})
-
-    @app.route("/kv/", branch=True, methods=["POST"])
-    @app.route("/data/", branch=True, methods=["POST"])
-    async def post(self, request: Request) -> bytes:
-        root, key, cas = _key(request)
-        if cas:
-            return await self._cas(request, key, lenient=root == "data")
-        value = decode.check_value(self._body(request, PutBody).value)
-        result = _raised(await self._submit(Put(key, value)))
-        code, old, error = replies.outcome(result, created=True)
-        if error:
-            return _problem(request, code, error)
-        return _json(request, code, {"key": key, "value": value, "old": old})
-
-    async def _cas(self, request: Request, key: str, lenient: bool) -> bytes:
-        body = self._body(request, CasBody)
-        store = decode.check_value(body.store)
-        check = None if body.check is None else decode.check_value(body.check)
-        result = _raised(await self._submit(Cas(key, check, store, lenient)))
-        code, data, error = replies.outcome(result)
-        if isinstance(result, Swapped) and result.stored:
-            return _json(request, code, {"key": key, "value": store})
-        return _problem(request, code, error, key=key, value=data)
-
-    @app.route("/kv/", branch=True, methods=["DELETE"])
-    @app.route("/data/", branch=True, methods=["DELETE"])
-    async def delete(self, request: Request) -> bytes:
-        _, key, _ = _key(request)
-        result = _raised(await self._submit(Delete(key)))
-        code, data, error = replies.outcome(result)
-        if isinstance(result, Old) and not error:
-            return _json(request, code, {"key": key, "value": data})
-        return _problem(request, code, error)
+    @app.route("/kv/", branch=True, methods=["GET", "POST", "DELETE"])
+    @app.route("/data/", branch=True, methods=["GET", "POST", "DELETE"])
+    def key(self, request: Request) -> KeyResource:
+        """Serve what did not come to the keys directly, such as HEAD."""
+        return self.keys
 
     # -- the ring --------------------------------------------------------------------------------
 
@@ -232,7 +182,7 @@ class Rest:
 
     @app.route("/mring/node/", branch=True, methods=["DELETE"])
     async def remove_ring_node(self, request: Request) -> bytes:
-        name = _text_after(request, b"/mring/node/")
+        name = text_after(request.uri, b"/mring/node/")
         if not name:
             raise NotFound("name the node: DELETE /mring/node/{name}")
         return await self._change_ring(request, RemoveNode(decode.check_name(name)))
@@ -246,11 +196,11 @@ class Rest:
 
     @app.handle_errors(UringError)  # type: ignore[arg-type]
     def failed(self, request: Request, failure: Any) -> bytes:
-        error = failure.value
-        wait = replies.retry_after(error)
-        if wait is not None:
-            request.setHeader(b"Retry-After", b"%d" % wait)
-        return _problem(request, error.code, str(error))
+        answer = replies.refused(failure.value)
+        if answer.retry_after is not None:
+            request.setHeader(b"Retry-After", b"%d" % answer.retry_after)
+        request.setResponseCode(answer.code)
+        return _sized(request, answer.kind, answer.body)
 
     @app.handle_errors(HTTPException)  # type: ignore[arg-type]
     def unroutable(self, request: Request, failure: Any) -> bytes:
@@ -271,7 +221,8 @@ class Rest:
     @app.handle_errors(Exception)  # type: ignore[arg-type]
     def broken(self, request: Request, failure: Any) -> bytes:
         _log.failure("a request failed", failure=failure)
-        return _problem(request, 500, "an internal error; the node's log says more")
+        request.setResponseCode(replies.BROKEN.code)
+        return _sized(request, replies.BROKEN.kind, replies.BROKEN.body)
 
 
 # -- small things --------------------------------------------------------------------------------
@@ -317,47 +268,6 @@ def _sized(request: Request, kind: bytes, body: bytes) -> bytes:
     return body
 
 
-def _option(request: Request, name: str, allowed: tuple[str, ...]) -> str:
-    """Return a query parameter; the first of ``allowed`` if it is absent."""
-    given: list[bytes] = request.args.get(name.encode(), [])
-    if not given:
-        return allowed[0]
-    text = given[-1].decode("utf-8", "replace")
-    if len(given) > 1 or text not in allowed:
-        raise BadRequest(f"{name} must be one of {', '.join(allowed)}, once")
-    return text
-
-
-def _stale(request: Request) -> bool:
-    return _option(request, "consistency", ("linearizable", "stale")) == "stale"
-
-
 def _member_id(text: str) -> int:
     digits = text.isascii() and text.isdecimal() and len(text) < 20
     return decode.check_member_id(int(text) if digits else 0)
-
-
-def _text_after(request: Request, prefix: bytes) -> str:
-    """Return what follows ``prefix`` in the path, unescaped once."""
-    path: bytes = request.uri.partition(b"?")[0]
-    try:
-        text = unquote_to_bytes(path[len(prefix) :]).decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadRequest("percent-escapes must spell UTF-8") from None
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise BadRequest("control characters cannot be used in a path; use the WebSocket")
-    return text
-
-
-def _key(request: Request) -> tuple[str, str, bool]:
-    """Return the first part of the path, the key, and whether it is compare-and-swap.
-
-    A key is everything after /kv/ or /data/, slashes included.
-    """
-    root = "data" if b"/data/" in request.uri[: len(b"/data/")] else "kv"
-    text = _text_after(request, f"/{root}/".encode())
-    cas = request.method == b"POST" and text.endswith("/cas") and len(text) > 4
-    key = text[:-4] if cas else text
-    if not key:
-        raise NotFound("name the key: /kv/{key}")
-    return root, decode.check_key(key), cas

@@ -1,0 +1,204 @@
+"""The routes of keys and values: what twisted.web has taken apart, and what was plain anyway."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from attrs import define
+from msgspec import Struct
+from twisted.logger import Logger
+from twisted.web.http import parse_qs
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from uring.api import decode, replies
+from uring.api.gateway import Gateway
+from uring.api.limits import Limits
+from uring.api.replies import Answer
+from uring.errors import BadRequest, NotFound, UringError
+from uring.machines.commands import Cas, Command, Delete, Get, Put, Result
+from uring.machines.limits import VALUE_BYTES_MAX
+
+_log = Logger(namespace="uring.rest")
+
+Reply: TypeAlias = Callable[[Answer], None]
+
+PREFIXES = (b"/kv/", b"/data/")
+METHODS = frozenset({b"GET", b"POST", b"DELETE"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PLAIN_PUT_QUOTES = 4
+"""Quotation marks in a body whose texts hold none: with as many, no field can be there twice."""
+
+
+class PutBody(Struct, forbid_unknown_fields=True):
+    value: str
+
+
+class CasBody(Struct, forbid_unknown_fields=True):
+    store: str
+    check: str | None = None
+
+
+_PLAIN_PUT = msgspec.json.Decoder(PutBody)
+
+
+@define(eq=False)
+class Keys:
+    """Decodes, asks the gateway, and answers."""
+
+    gateway: Gateway
+    limits: Limits
+
+    def serve(self, method: bytes, uri: bytes, body: bytes, reply: Reply) -> None:
+        """Answer a request for a path under one of PREFIXES; ``reply`` is called exactly once.
+
+        ``method`` is one of METHODS, ``uri`` the request's target in origin form.
+        """
+        try:
+            root, key, cas = _key(method, uri)
+            if method == b"GET":
+                self._get(key, is_stale(uri), reply)
+            elif method == b"DELETE":
+                self._delete(key, reply)
+            elif cas:
+                self._cas(key, body, root == "data", reply)
+            else:
+                self._put(key, body, reply)
+        except UringError as error:
+            reply(replies.refused(error))
+        except Exception:
+            _log.failure("a request failed")
+            reply(replies.BROKEN)
+
+    def _get(self, key: str, stale: bool, reply: Reply) -> None:
+        def done(value: Any) -> None:
+            if isinstance(value, str):
+                reply(Answer(200, replies.dumps({"key": key, "value": value})))
+            else:
+                reply(replies.refused(NotFound("no such key") if value is None else value))
+
+        self.gateway.query(Get(key), done, stale)
+
+    def _put(self, key: str, body: bytes, reply: Reply) -> None:
+        value = self._value(body)
+
+        def shown(result: Result) -> Answer:
+            code, old, error = replies.outcome(result, created=True)
+            if error:
+                return replies.trouble(code, error)
+            return Answer(code, replies.dumps({"key": key, "value": value, "old": old}))
+
+        self._submit(Put(key, value), shown, reply)
+
+    def _value(self, body: bytes) -> str:
+        """Return what a body says is to be stored."""
+        if body.count(b'"') == _PLAIN_PUT_QUOTES and b"\\" not in body:
+            try:
+                value = _PLAIN_PUT.decode(body).value
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                pass  # the long way says what is wrong
+            else:
+                if len(value) <= VALUE_BYTES_MAX // 4:
+                    return value
+        return decode.check_value(self._body(body, PutBody).value)
+
+    def _body(self, body: bytes, shape: type[Any]) -> Any:
+        return decode.convert(decode.parse(body, self.limits.json_depth), shape)
+
+    def _cas(self, key: str, body: bytes, lenient: bool, reply: Reply) -> None:
+        wanted = self._body(body, CasBody)
+        store = decode.check_value(wanted.store)
+        check = None if wanted.check is None else decode.check_value(wanted.check)
+
+        def shown(result: Result) -> Answer:
+            code, data, error = replies.outcome(result)
+            if error:
+                return replies.trouble(code, error, key=key, value=data)
+            return Answer(code, replies.dumps({"key": key, "value": store}))
+
+        self._submit(Cas(key, check, store, lenient), shown, reply)
+
+    def _delete(self, key: str, reply: Reply) -> None:
+        def shown(result: Result) -> Answer:
+            code, data, error = replies.outcome(result)
+            if error:
+                return replies.trouble(code, error)
+            return Answer(code, replies.dumps({"key": key, "value": data}))
+
+        self._submit(Delete(key), shown, reply)
+
+    def _submit(self, command: Command, shown: Callable[[Result], Answer], reply: Reply) -> None:
+        """Propose ``command``, and answer with its result as it is ``shown``.
+
+        The proposal goes on when the client has hung up.
+        """
+
+        def done(result: Result | UringError) -> None:
+            reply(replies.refused(result) if isinstance(result, UringError) else shown(result))
+
+        self.gateway.submit(command, done)
+
+
+class KeyResource(Resource):
+    """Serves the keys to requests that twisted.web has taken apart."""
+
+    isLeaf = True
+
+    def __init__(self, keys: Keys) -> None:
+        super().__init__()
+        self._keys = keys
+
+    def render(self, request: Any) -> Any:
+        """Answer a request with one of METHODS, or HEAD."""
+        method = b"GET" if request.method == b"HEAD" else request.method
+        self._keys.serve(method, request.uri, request.content.read(), request.answer)
+        return NOT_DONE_YET
+
+
+def is_stale(uri: bytes) -> bool:
+    """Tell whether the target of a request asks for a stale read.  Raises BadRequest."""
+    return option(uri, "consistency", ("linearizable", "stale")) == "stale"
+
+
+def option(uri: bytes, name: str, allowed: tuple[str, ...]) -> str:
+    """Return a query parameter; the first of ``allowed`` if it is absent.  Raises BadRequest."""
+    query = uri.partition(b"?")[2]
+    if not query:
+        return allowed[0]
+    given: list[bytes] = parse_qs(query, keep_blank_values=True).get(name.encode(), [])
+    if not given:
+        return allowed[0]
+    text = given[-1].decode("utf-8", "replace")
+    if len(given) > 1 or text not in allowed:
+        raise BadRequest(f"{name} must be one of {', '.join(allowed)}, once")
+    return text
+
+
+def text_after(uri: bytes, prefix: bytes) -> str:
+    """Return what follows ``prefix`` in the path, unescaped once.  Raises BadRequest."""
+    path = uri.partition(b"?")[0]
+    try:
+        text = unquote_to_bytes(path[len(prefix) :]).decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequest("percent-escapes must spell UTF-8") from None
+    if _CONTROL.search(text):
+        raise BadRequest("control characters cannot be used in a path; use the WebSocket")
+    return text
+
+
+def _key(method: bytes, uri: bytes) -> tuple[str, str, bool]:
+    """Return the first part of the path, the key, and whether it is compare-and-swap.
+
+    A key is everything after /kv/ or /data/, slashes included.
+    """
+    root = "data" if uri.startswith(b"/data/") else "kv"
+    text = text_after(uri, f"/{root}/".encode())
+    cas = method == b"POST" and text.endswith("/cas") and len(text) > 4
+    key = text[:-4] if cas else text
+    if not key:
+        raise NotFound("name the key: /kv/{key}")
+    return root, decode.check_key(key), cas
