@@ -39,6 +39,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "uring.logs": (),
     "uring.sockets": (),
     "uring.timers": (),
+    "uring.security": ("uring.options", "uring.peers"),
     "uring.recover": (
         "uring.machines.table",
         "uring.members",
@@ -73,6 +74,7 @@ TYPES_OF_THE_STORE = {
 NOT_FOR_THE_NODE = (
     "uring.service",
     "uring.recover",
+    "uring.security",
     "uring.options",
     "uring.logs",
     "uring.sockets",

@@ -87,6 +87,39 @@ class AddressTests(SynchronousTestCase):
             self.assertIn("write HOST:PORT", str(error))
 
 
+class ProtectionTests(SynchronousTestCase):
+    """Certificates, secrets and names."""
+
+    FILES = ("--peer-ca", "ca.pem", "--peer-cert", "c.pem", "--peer-key", "k.pem")
+
+    def test_peer_certificates(self) -> None:
+        """The three files of TLS between nodes go together; which are missing is said."""
+        settings = parse(*self.FILES)
+        self.assertEqual(
+            (settings.peer_ca, settings.peer_cert, settings.peer_key), ("ca.pem", "c.pem", "k.pem")
+        )
+        error = self.assertRaises(UsageError, parse, *self.FILES[:2])
+        self.assertIn("needs --peer-cert and --peer-key", str(error))
+        error = self.assertRaises(UsageError, parse, *self.FILES[2:])
+        self.assertIn("needs --peer-ca", str(error))
+        for option in ("--peer-ca", "--peer-secret-file"):
+            error = self.assertRaises(UsageError, parse, *self.FILES, option, "")
+            self.assertIn("is empty", str(error))
+
+    def test_tls_in_a_peers_address(self) -> None:
+        """An address of a peer says where it is, not how to talk to it."""
+        error = self.assertRaises(UsageError, parse, "-p", "ssl:10.0.0.7:8443")
+        self.assertIn("--peer-ca", str(error))
+
+    def test_hosts(self) -> None:
+        """Further names are taken lower-case; what is no name is refused."""
+        settings = parse("--allow-host", "Uring.Example", "--allow-host", "[::1]")
+        self.assertEqual(settings.allow_hosts, ("uring.example", "::1"))
+        for name in ("", "a b", "uring.example:80", "*", "http://a"):
+            error = self.assertRaises(UsageError, parse, "--allow-host", name)
+            self.assertIn("without a port", str(error))
+
+
 class NumberTests(SynchronousTestCase):
     """Numbers and how they go together."""
 

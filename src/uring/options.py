@@ -20,6 +20,8 @@ MILLISECONDS_MAX = 3_600_000
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):(?P<port>\d{1,5})")
 _ENDPOINT = re.compile(r"[A-Za-z][A-Za-z0-9]*:.+", re.DOTALL)
 _ENDPOINT_KINDS = frozenset({"tcp", "tcp6", "unix", "ssl", "tls", "systemd"})
+_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+")
+_PEER_FILES = ("peer-ca", "peer-cert", "peer-key")
 _NOBODY = _ENDPOINT_KINDS | {"0.0.0.0", "::"}
 """Hosts that cannot be dialled: an endpoint string mistaken for host:port, and every interface."""
 
@@ -51,6 +53,16 @@ class Settings:
     """Compact the log once it has this many applied entries,"""
     snapshot_bytes: int
     """or this many bytes, whichever comes first;"""
+    insecure: bool
+    """Start even where strangers could listen, or pass for a node."""
+    peer_ca: str | None
+    """Files by which nodes prove to each other who they are, by TLS: all three or none;"""
+    peer_cert: str | None
+    peer_key: str | None
+    peer_secret_file: str | None
+    """or that which holds a secret that all nodes share."""
+    allow_hosts: tuple[str, ...]
+    """More names under which clients may address this node."""
     trailing_entries: int
     """but keep this many applied entries for followers that are a little behind."""
 
@@ -97,6 +109,7 @@ class Options(usage.Options):
     optFlags = [
         ["bootstrap", "b", "Found a new cluster with this node as its first member"],
         ["no-json", "n", "Log text for people instead of one JSON object a line"],
+        ["insecure", None, "Listen for other machines even without TLS or proof of who peers are"],
     ]
     optParameters = [
         ["endpoint", "e", "127.0.0.1:8080", "Address of this node, for peers and clients alike"],
@@ -111,6 +124,10 @@ class Options(usage.Options):
         ["http", None, None, "Listen for HTTP and WebSocket at this address, too"],
         ["data-dir", "d", None, "Where data is kept [default: ./raft-leveldb-<id>]"],
         ["advertise", None, None, "HOST:PORT by which other nodes reach this one"],
+        ["peer-ca", None, None, "Authority whose certificates other nodes must show"],
+        ["peer-cert", None, None, "This node's certificate for other nodes: node-<id>.uring"],
+        ["peer-key", None, None, "Its key"],
+        ["peer-secret-file", None, None, "Secret that all nodes share, where they have no TLS"],
         [
             "heartbeat-ms",
             None,
@@ -154,7 +171,15 @@ class Options(usage.Options):
             _integer("trailing-entries", 0, 2**40),
         ],
     ]
-    compData = usage.Completions(optActions={"data-dir": usage.CompleteDirs()})
+    compData = usage.Completions(
+        optActions={
+            "data-dir": usage.CompleteDirs(),
+            "peer-ca": usage.CompleteFiles(),
+            "peer-cert": usage.CompleteFiles(),
+            "peer-key": usage.CompleteFiles(),
+            "peer-secret-file": usage.CompleteFiles(),
+        }
+    )
     longdesc = (
         "Start the first node with --bootstrap, the others with --peer; then add them by "
         "POST /node/ID on any member."
@@ -163,10 +188,23 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self["peers"] = []
+        self["allow-hosts"] = []
+
+    def opt_allow_host(self, name: str) -> None:
+        """Another name under which clients may address this node; more than once for several."""
+        if not _HOST.fullmatch(name):
+            raise usage.UsageError(
+                f"--allow-host={name!r} is no host name: write it without a port"
+            )
+        self["allow-hosts"].append(name.lower().strip("[]"))
 
     def opt_peer(self, address: str) -> None:
         """Address of another node; may be given more than once."""
         _require_address("peer", address, "127.0.0.1:8081")
+        if address.partition(":")[0] in ("ssl", "tls"):
+            raise usage.UsageError(
+                f"--peer={address!r}: write HOST:PORT; TLS between nodes comes with --peer-ca"
+            )
         if address not in self["peers"]:
             self["peers"].append(address)
 
@@ -193,6 +231,13 @@ class Options(usage.Options):
                 f"--trailing-entries={self['trailing-entries']} keeps more than --snapshot-entries="
                 f"{self['snapshot-entries']} lets the log grow to: write a smaller one"
             )
+        given = [name for name in _PEER_FILES if self[name] is not None]
+        if given and len(given) < len(_PEER_FILES):
+            missing = " and ".join(f"--{name}" for name in _PEER_FILES if name not in given)
+            raise usage.UsageError(f"--{given[0]} needs {missing}, too: write all three")
+        for name in (*_PEER_FILES, "peer-secret-file"):
+            if self[name] == "":
+                raise usage.UsageError(f"--{name} is empty: write the path of a file")
         if self["data-dir"] == "":
             raise usage.UsageError("--data-dir is empty: write the path of a directory")
         self.settings = self._settings()
@@ -234,4 +279,10 @@ class Options(usage.Options):
             snapshot_entries=self["snapshot-entries"],
             snapshot_bytes=self["snapshot-bytes"],
             trailing_entries=self["trailing-entries"],
+            insecure=bool(self["insecure"]),
+            peer_ca=self["peer-ca"],
+            peer_cert=self["peer-cert"],
+            peer_key=self["peer-key"],
+            peer_secret_file=self["peer-secret-file"],
+            allow_hosts=tuple(self["allow-hosts"]),
         )

@@ -31,11 +31,12 @@ from uring.machines.table import Machines
 from uring.members import found_cluster
 from uring.node import Node, NodeSettings
 from uring.options import Options, Settings
-from uring.peers.address import advertised, client_endpoint, server_endpoint
+from uring.peers.address import advertised, client_endpoint, listener
 from uring.peers.door import PeerOrHttpFactory
-from uring.peers.mesh import Mesh
+from uring.peers.mesh import LinkFactory, Mesh
 from uring.raft.core import RawNode
 from uring.raft.settings import Settings as RaftSettings
+from uring.security import Security, secure
 from uring.store.directory import DataDirectory, open_directory
 from uring.store.disk import DiskThread
 from uring.store.failures import DirectoryError
@@ -96,6 +97,7 @@ class NodeService(Service):
     directory: DataDirectory | None = field(default=None, init=False)
     ports: list[IListeningPort] = field(factory=list, init=False)
     log: Logger = field(factory=lambda: Logger(namespace="uring"), init=False)
+    security: Security = field(init=False)
     _address: str = field(default="", init=False)
 
     # -- up --------------------------------------------------------------------------------------
@@ -104,6 +106,7 @@ class NodeService(Service):
         """Start, or end the process with one line that says what to do."""
         super().startService()
         try:
+            self.security = secure(self.settings, self.reactor)
             self._address = advertised(self.settings.advertise or self.settings.endpoint)
             self.directory = open_directory(self.settings.data_dir, self.settings.node_id)
             if self.settings.bootstrap and not self.directory.identity.cluster_id:
@@ -129,6 +132,8 @@ class NodeService(Service):
             check=lambda hello: self._node.administration.check(hello),
             connect=lambda address: client_endpoint(reactor, address),
             random=chance,
+            tls=self.security.peer_tls,
+            secret=self.security.secret,
         )
         feed = Feed()
         self.disk = DiskThread(reactor, "uring-log", reactor.seconds)
@@ -171,9 +176,9 @@ class NodeService(Service):
             reactor=reactor,
             version=uring.__version__,
         )
-        self._listen(settings.endpoint, PeerOrHttpFactory(mesh.factory, self.site, reactor))
+        self._listen(settings.endpoint, mesh.factory)
         if settings.http is not None:
-            self._listen(settings.http, self.site)
+            self._listen(settings.http, None)
         for address in settings.peers:
             mesh.add_seed(address)
         mesh.start()
@@ -206,11 +211,13 @@ class NodeService(Service):
 
     def _hosts(self) -> frozenset[str]:
         """Return the host names under which clients may speak to this node."""
-        return frozenset({self._address.rpartition(":")[0].strip("[]").lower()})
+        own = self._address.rpartition(":")[0].strip("[]").lower()
+        return frozenset({own, *self.settings.allow_hosts}) | self.security.names()
 
-    def _listen(self, endpoint: str, factory: Any) -> None:
+    def _listen(self, endpoint: str, peers: LinkFactory | None) -> None:
         """Listen, or end the process: a node that nobody can reach must not live on."""
-        listening = server_endpoint(self.reactor, endpoint).listen(factory)
+        door = PeerOrHttpFactory(peers, self.site, self.reactor, self.security.https.get(endpoint))
+        listening = listener(self.reactor, endpoint).endpoint.listen(door)
         failures: list[Failure] = []
         listening.addCallbacks(self.ports.append, failures.append)
         if failures:
@@ -237,7 +244,12 @@ class NodeService(Service):
         def stop(*args: object) -> None:
             self.reactor.callFromThread(self._stop_reactor)
 
+        def reload(*args: object) -> None:
+            self.reactor.callFromThread(self.security.reload)
+
         signal.signal(signal.SIGTERM, stop)
+        if self.security.has_files:  # otherwise a terminal that is closed shall end the process
+            signal.signal(signal.SIGHUP, reload)
 
     def _stop_reactor(self) -> None:
         with suppress(ReactorNotRunning):  # a second signal, while it stops

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.tcp import Connection
+
 
 def write_now(transport: Any, data: bytes) -> None:
     """Write ``data``; where nothing else waits to be sent, without waiting for the reactor.
@@ -14,11 +16,13 @@ def write_now(transport: Any, data: bytes) -> None:
     it where the transport is no plain TCP connection, goes Twisted's way.
     """
     if (
-        getattr(transport, "dataBuffer", None) == b""
+        # What wraps a connection, such as TLS, passes attributes on: their presence says nothing.
+        isinstance(transport, Connection)
+        and not transport.TLS  # it would be sent in the clear
+        and transport.dataBuffer == b""
         and not transport._tempDataBuffer
         and transport.connected
         and not transport.disconnecting
-        and hasattr(transport, "writeSomeData")
     ):
         sent = transport.writeSomeData(data)
         if isinstance(sent, int):

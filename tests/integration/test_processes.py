@@ -94,7 +94,7 @@ class RefusalTests(ProcessTestCase):
     async def test_address_that_cannot_be_dialled(self) -> None:
         """A node that listens everywhere must say how it is reached."""
         (port,) = free_ports(1)
-        await self.refused("--advertise", "-e", f"0.0.0.0:{port}", "-d", "data")
+        await self.refused("--advertise", "-e", f"0.0.0.0:{port}", "-d", "data", "--insecure")
 
 
 class StopTests(ProcessTestCase):

@@ -12,9 +12,10 @@ from twisted.internet.testing import StringTransport
 
 from uring.peers.link import PeerLink
 from uring.peers.mesh import Mesh
+from uring.peers.proof import Secret
 from uring.wire.codec import PeerMessage, encode_messages
 from uring.wire.framing import encode_frame
-from uring.wire.hello import MAGIC, Hello, HelloRefused, decode_hello, encode_hello
+from uring.wire.hello import MAGIC, Greeting, Hello, HelloRefused, decode_hello, encode_hello
 
 LIMIT = 1 << 30
 
@@ -54,27 +55,36 @@ class Endpoint:
 
 @define
 class MeshBench:
-    """Node 1's mesh."""
+    """Node 1's mesh, or that of another one."""
 
+    node_id: int = 1
+    secret: Secret | None = None
     clock: Clock = field(factory=Clock)
     attempts: list[tuple[str, float, Any, Deferred[Any]]] = field(factory=list)
     news: list[tuple[Any, ...]] = field(factory=list)
     refusal: HelloRefused | None = None
+    checked: list[int] = field(factory=list)
+    """Whose hello the mesh was asked to judge."""
     mesh: Mesh = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.mesh = Mesh(
             clock=self.clock,
-            me=lambda: hello(1),
-            check=lambda greeted: self.refusal,
+            me=lambda: hello(self.node_id),
+            check=self.check,
             connect=lambda address: Endpoint(self, address),  # type: ignore[arg-type, return-value]
             random=Halfway(),
+            secret=self.secret,
         )
         self.mesh.on_messages = lambda peer, messages: self.news.append(("got", peer, messages))
         self.mesh.on_up = lambda peer: self.news.append(("up", peer))
         self.mesh.on_down = lambda peer: self.news.append(("down", peer))
         self.mesh.on_hello = lambda greeted: self.news.append(("hello", greeted.node_id))
         self.mesh.start()
+
+    def check(self, greeted: Hello) -> HelloRefused | None:
+        self.checked.append(greeted.node_id)
+        return self.refusal
 
     def accept(self) -> Wire:
         """Let somebody connect."""
@@ -139,7 +149,7 @@ class Wire:
             data = data[4 + size :]
         return found
 
-    def hellos(self) -> list[Hello | HelloRefused]:
+    def hellos(self) -> list[Greeting]:
         return [decode_hello(frame) for frame in self.frames()]
 
     def greet(self, greeting: Hello | HelloRefused) -> Wire:

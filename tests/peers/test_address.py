@@ -13,7 +13,8 @@ from twisted.internet.endpoints import (
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from uring.peers.address import advertised, client_endpoint, parse, server_endpoint
+from uring.peers.address import advertised, client_endpoint, is_local, listener, parse
+from uring.peers.tls import Files
 
 
 class AddressTests(SynchronousTestCase):
@@ -59,7 +60,51 @@ class AddressTests(SynchronousTestCase):
             "[::1]:1": TCP6ServerEndpoint,
             "tcp:8080:interface=127.0.0.1": TCP4ServerEndpoint,
         }.items():
-            self.assertIsInstance(server_endpoint(reactor, text), server)
+            self.assertIsInstance(listener(reactor, text).endpoint, server)
+
+    def test_ssl(self) -> None:
+        """An ssl endpoint names its port and files; what it does not know is refused."""
+        reactor = MemoryReactorClock()
+        text = "ssl:8443:interface=10.0.0.7:privateKey=k.pem:certKey=c\\:1.pem:extraCertChain=x.pem"
+        found = listener(reactor, text)
+        self.assertEqual(found.files, Files("c:1.pem", "k.pem", chain="x.pem"))
+        self.assertEqual(advertised(text), "10.0.0.7:8443")
+        for wrong, expected in {
+            "ssl:8443": "names no certificate",
+            "ssl:8443:privateKey=k": "names no certificate",
+            "ssl:privateKey=k:certKey=c": "has no port",
+            "ssl:x:privateKey=k:certKey=c": "has no port",
+            "ssl:65536:privateKey=k:certKey=c": "has no port",
+            "ssl:8443:privateKey=k:certKey=c:sslmethod=SSLv3": "unknown sslmethod",
+        }.items():
+            with self.assertRaisesRegex(ValueError, expected):
+                listener(reactor, wrong)
+
+    def test_local(self) -> None:
+        """Only loopback addresses and paths are known to be out of others' reach."""
+        for text in (
+            "127.0.0.1:8080",
+            "127.8.9.1:8080",
+            "[::1]:8080",
+            "localhost:8080",
+            "tcp:8080:interface=127.0.0.1",
+            "tcp6:8080:interface=\\:\\:1",
+            "ssl:8443:interface=localhost:privateKey=k:certKey=c",
+            "unix:/run/uring",
+        ):
+            self.assertTrue(is_local(text), text)
+        for text in (
+            "0.0.0.0:8080",
+            "[::]:8080",
+            "10.0.0.7:8080",
+            "localhost.example:8080",
+            "node-1:8080",
+            "tcp:8080",
+            "tcp:8080:interface=10.0.0.7",
+            "ssl:8443:privateKey=k:certKey=c",
+            "systemd:domain=INET:index=0",
+        ):
+            self.assertFalse(is_local(text), text)
 
     def test_advertised(self) -> None:
         """What others dial is known for a certain interface and port only."""

@@ -16,7 +16,8 @@ class FramingTests(SynchronousTestCase):
     def test_any_pieces(self, payloads: list[bytes], data: st.DataObject) -> None:
         """However a stream is cut, the same frames come out, and nothing is left."""
         stream = b"".join(encode_frame(payload, 50) for payload in payloads)
-        decoder, found = FrameDecoder(50), []
+        decoder = FrameDecoder(50)
+        found: list[bytes] = []
         while stream:
             size = data.draw(st.integers(1, len(stream)))
             found.extend(decoder.feed(stream[:size]))
@@ -28,12 +29,21 @@ class FramingTests(SynchronousTestCase):
         """Four bytes that announce too much are enough; empty frames are refused, too."""
         for length in (0, 51, 2**31, 2**32 - 1):
             with self.assertRaises(FrameError):
-                FrameDecoder(50).feed(length.to_bytes(4))
+                list(FrameDecoder(50).feed(length.to_bytes(4)))
 
     def test_second_frame_too_large(self) -> None:
         """What follows a good frame is judged by its own length."""
         with self.assertRaises(FrameError):
-            FrameDecoder(50).feed(encode_frame(b"good", 50) + (51).to_bytes(4))
+            list(FrameDecoder(50).feed(encode_frame(b"good", 50) + (51).to_bytes(4)))
+
+    def test_limit_that_a_frame_lifts(self) -> None:
+        """What follows a frame in the same piece is judged by the limit that this frame led to."""
+        decoder, found = FrameDecoder(4), []
+        for frame in decoder.feed(encode_frame(b"good", 50) + encode_frame(b"longer", 50)):
+            found.append(frame)
+            decoder.limit = 50
+        self.assertEqual(found, [b"good", b"longer"])
+        self.assertTrue(decoder.is_empty)
 
     def test_sender_keeps_the_limit(self) -> None:
         """The limit holds for what is sent as for what is received."""

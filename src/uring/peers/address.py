@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Any
 
+from attrs import frozen
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.endpoints import (
     HostnameEndpoint,
@@ -17,7 +19,10 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
 
+from uring.peers.tls import Files
+
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):([0-9]{1,5})")
+_SSL = ("port", "interface", "privateKey", "certKey", "extraCertChain")
 _KINDS = frozenset({"tcp", "tcp4", "tcp6", "unix", "ssl", "tls", "host", "systemd", "fd"})
 """What endpoint strings begin with; no host may be called so."""
 _WILDCARDS = frozenset({"0.0.0.0", "::"})
@@ -52,13 +57,75 @@ def client_endpoint(reactor: Any, text: str) -> IStreamClientEndpoint:
     return HostnameEndpoint(reactor, host, port, timeout=5)
 
 
-def server_endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
-    """Return the endpoint that listens at ``text``.  Raises ValueError."""
+@frozen
+class Listener:
+    """Where to listen, and with which certificate, if clients are to come by TLS."""
+
+    endpoint: IStreamServerEndpoint
+    files: Files | None = None
+
+
+def listener(reactor: Any, text: str) -> Listener:
+    """Return what listens at ``text``.  Raises ValueError.
+
+    ``ssl:`` is not left to Twisted, so that nodes can come to the same port, each version and
+    option is ours, and certificates can be read again.
+    """
+    if text.startswith("ssl:"):
+        named = _ssl(text)
+        host, port = named.get("interface", ""), int(named["port"])
+        certificate, key = named["certKey"], named["privateKey"]
+        files = Files(certificate, key, chain=named.get("extraCertChain"))
+        return Listener(_tcp(reactor, host, port), files)
     if not _is_host_port(text):
-        return serverFromString(reactor, text)
-    host, port = parse(text)
+        return Listener(serverFromString(reactor, text))
+    return Listener(_tcp(reactor, *parse(text)))
+
+
+def _tcp(reactor: Any, host: str, port: int) -> IStreamServerEndpoint:
     server = TCP6ServerEndpoint if isIPv6Address(host) else TCP4ServerEndpoint
     return server(reactor, port, interface=host)
+
+
+def _arguments(text: str) -> dict[str, str]:
+    """Return the named arguments of an endpoint string; the first place is its port."""
+    parts = [part.replace("\0", ":") for part in text.replace("\\:", "\0").split(":")[1:]]
+    named = dict(part.split("=", 1) for part in parts if "=" in part)
+    places = [part for part in parts if part and "=" not in part]
+    if places:
+        named.setdefault("port", places[0])
+    return named
+
+
+def _ssl(text: str) -> dict[str, str]:
+    named = _arguments(text)
+    unknown = sorted(named.keys() - set(_SSL))
+    if unknown:
+        raise ValueError(f"{text!r}: unknown {', '.join(unknown)}; known are {', '.join(_SSL)}")
+    if not (named.get("port", "").isdecimal() and int(named["port"]) < 65536):
+        raise ValueError(f"{text!r} has no port; write ssl:8443:privateKey=FILE:certKey=FILE")
+    if "privateKey" not in named or "certKey" not in named:
+        raise ValueError(
+            f"{text!r} names no certificate; write ssl:8443:privateKey=FILE:certKey=FILE"
+        )
+    return named
+
+
+def is_local(text: str) -> bool:
+    """Tell whether only this machine can reach what listens at ``text``; if in doubt, no."""
+    kind = text.partition(":")[0]
+    if kind == "unix":
+        return True
+    if _is_host_port(text):
+        host = parse(text)[0]
+    elif kind in ("tcp", "tcp4", "tcp6", "ssl"):
+        host = _arguments(text).get("interface", "")
+    else:
+        return False
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def advertised(text: str) -> str:
@@ -69,12 +136,8 @@ def advertised(text: str) -> str:
     if _is_host_port(text):
         host, port = parse(text)
     else:
-        _, _, rest = text.partition(":")
-        arguments = [part for part in rest.replace("\\:", "\0").split(":") if part]
-        named = dict(part.split("=", 1) for part in arguments if "=" in part)
-        places = [part for part in arguments if "=" not in part]
-        host = named.get("interface", "").replace("\0", ":")
-        number = named.get("port", places[0] if places else "")
+        named = _arguments(text)
+        host, number = named.get("interface", ""), named.get("port", "")
         port = int(number) if number.isdecimal() else 0
     if not host or host in _WILDCARDS or not port:
         raise ValueError(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from uring.peers import tls
+from uring.peers.proof import Secret, Side
 from uring.sockets import write_now
 from uring.wire.codec import DecodeError, PeerMessage, decode_messages, encode_messages
 from uring.wire.framing import FrameDecoder, FrameError, encode_frame
@@ -20,8 +22,10 @@ from uring.wire.hello import (
     HELLO_BYTES_MAX,
     MAGIC,
     VERSION,
+    Greeting,
     Hello,
     HelloRefused,
+    Proof,
     decode_hello,
     encode_hello,
 )
@@ -39,15 +43,17 @@ FRAME_SECONDS = 10.0
 UNACKNOWLEDGED_MILLISECONDS = 5000
 """Sent bytes that the peer's kernel has not acknowledged for so long mean that it is gone."""
 
-_log = Logger(namespace="uring.peers")
+_CLIENT_HELLO = b"\x16\x03"
+"""What TLS begins with."""
 
 
 @implementer(IPushProducer)
 class PeerLink(Protocol):
     """A connection, dialled by us (``dialled`` is the address) or accepted (None).
 
-    Neither side sends anything but its hello before it has accepted the other's.  The dialling side
-    confirms with an empty frame of messages, so that each side knows that both agree.
+    The dialling side says hello, then the accepting one.  Where nodes share a secret, both prove to
+    have it (see peers/proof.py), and nothing that a hello says is acted on before.  At last the
+    dialling side confirms with an empty frame of messages, so that each side knows that both agree.
     """
 
     def __init__(self, mesh: Mesh, dialled: str | None) -> None:
@@ -58,14 +64,20 @@ class PeerLink(Protocol):
         self.refusal: HelloRefused | None = None
         """Why there will be no conversation, whoever said so."""
         self.where = dialled or "?"
-        self._decoder = FrameDecoder(FRAME_BYTES_MAX, first_limit=HELLO_BYTES_MAX)
+        self.is_ready = False
+        self._decoder = FrameDecoder(HELLO_BYTES_MAX)
+        self._expected: Callable[[bytes], None] = self._hello
+        """Takes the next frame."""
+        self._hellos: dict[Side, bytes] = {}
+        """Both, as they were sent, by the side that sent them."""
+        self._claims: Hello | None = None
+        """Who the other side says it is; not to be believed before it has proved it."""
         self._deadline: float | None = None
         self._outbox: deque[bytes] = deque()
         self._outbox_bytes = 0
         self._paused = False
-        self._greeted = False
-        self.is_ready = False
         self._closed = False
+        self._certificate_problem: str | None = None
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -79,14 +91,20 @@ class PeerLink(Protocol):
         self.mesh.opened(self)
         if self.dialled is not None:
             transport.write(MAGIC)
-            self._greet(self.mesh.me())
+        if self.mesh.tls is not None:
+            transport.startTLS(self.mesh.tls.handshake(self._bad_certificate))
+        if self.dialled is not None:
+            self._greet()
 
-    def _greet(self, hello: Hello | HelloRefused) -> None:
-        self._greeted = True
-        self._write(encode_frame(encode_hello(hello), HELLO_BYTES_MAX))
+    def _bad_certificate(self, problem: str) -> None:
+        self._certificate_problem = problem
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closed = True
+        if self.mesh.tls is not None and not self.is_ready:
+            problem = self._certificate_problem or tls.failure_of(reason)
+            if problem is not None:
+                self.mesh.distrusted(self, problem)
         self.mesh.closed(self)
 
     def close(self) -> None:
@@ -96,39 +114,33 @@ class PeerLink(Protocol):
         if transport is not None:
             transport.abortConnection()
 
+    def _fail(self, problem: object) -> None:
+        self.mesh.misbehaved(self, str(problem))
+        self.close()
+
     def check(self, now: float) -> None:
         """Close if a hello or a frame is overdue."""
         if self._deadline is not None and now >= self._deadline:
-            what = "frame" if self.is_ready else "hello"
-            _log.warn(
-                "connection with {where} closed: no complete {what}", where=self.where, what=what
-            )
-            self.close()
+            self._fail("no complete frame" if self.is_ready else "no complete hello")
 
     # -- in --------------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
         if self._closed:
             return
+        has_moved_on = False
         try:
-            frames = self._decoder.feed(data)
-            for frame in frames:
+            for frame in self._decoder.feed(data):
+                has_moved_on = True
+                self._expected(frame)
                 if self._closed:
                     return
-                if self.peer is None:
-                    self._hello(frame)
-                elif not self.is_ready:
-                    self._confirmation(frame)
-                else:
-                    self._messages(frame)
         except (FrameError, DecodeError) as problem:
-            _log.warn(
-                "connection with {where} closed: {problem}", where=self.where, problem=problem
-            )
-            self.close()
+            is_tls = self._claims is None and data.startswith(_CLIENT_HELLO)
+            self._fail("it speaks TLS; start this node with --peer-ca, too" if is_tls else problem)
             return
         if self.is_ready:
-            self._watch(bool(frames))
+            self._watch(has_moved_on)
 
     def _watch(self, has_moved_on: bool) -> None:
         """Set by when the frame under way must be complete."""
@@ -136,61 +148,6 @@ class PeerLink(Protocol):
             self._deadline = None
         elif has_moved_on or self._deadline is None:
             self._deadline = self.mesh.clock.seconds() + FRAME_SECONDS
-
-    def _hello(self, frame: bytes) -> None:
-        hello = decode_hello(frame)
-        if isinstance(hello, HelloRefused):
-            self._refused(hello)
-            return
-        refusal = self._objection(hello)
-        if refusal is not None:
-            self._refuse(refusal, hello)
-            return
-        self.peer = hello
-        if self.dialled is None:
-            self._greet(self.mesh.me())
-        else:
-            self._write(encode_frame(encode_messages([]), FRAME_BYTES_MAX))
-            self._become_ready()
-
-    def _refuse(self, refusal: HelloRefused, hello: Hello) -> None:
-        """Say why, and close; what else comes is not looked at."""
-        self.refusal = refusal
-        self._greet(refusal)
-        self._closed = True
-        self.mesh.refused(self, refusal, hello)
-        transport: Any = self.transport
-        transport.unregisterProducer()
-        transport.loseConnection()
-
-    def _confirmation(self, frame: bytes) -> None:
-        """Take the first frame after the hellos: messages, or why there will be none."""
-        try:
-            answer = decode_hello(frame)
-        except DecodeError:
-            self._become_ready()
-            self._messages(frame)
-            return
-        if isinstance(answer, Hello):
-            raise DecodeError("a second hello")
-        self._refused(answer)
-
-    def _become_ready(self) -> None:
-        self.is_ready = True
-        self._deadline = None
-        self.mesh.ready(self)
-
-    def _objection(self, hello: Hello) -> HelloRefused | None:
-        if hello.version != VERSION:
-            return HelloRefused(
-                "version", f"protocol version {hello.version} is not spoken here, {VERSION} is"
-            )
-        return self.mesh.check(hello)
-
-    def _refused(self, refusal: HelloRefused) -> None:
-        self.refusal = refusal
-        self.mesh.refused(self, refusal, None)
-        self.close()
 
     def _messages(self, frame: bytes) -> None:
         assert self.peer is not None
@@ -204,6 +161,136 @@ class PeerLink(Protocol):
                 )
         if messages:
             self.mesh.on_messages(peer, messages)
+
+    # -- hello -----------------------------------------------------------------------------------
+
+    @property
+    def _side(self) -> Side:
+        return "accepted" if self.dialled is None else "dialled"
+
+    @property
+    def _other_side(self) -> Side:
+        return "dialled" if self.dialled is None else "accepted"
+
+    def _greet(self) -> None:
+        hello, secret = self.mesh.me(), self.mesh.secret
+        if secret is not None:
+            hello = msgspec.structs.replace(hello, nonce=secret.nonce())
+        self._hellos[self._side] = self._say(hello)
+
+    def _say(self, greeting: Greeting) -> bytes:
+        encoded = encode_hello(greeting)
+        self._write(encode_frame(encoded, HELLO_BYTES_MAX))
+        return encoded
+
+    def _hello(self, frame: bytes) -> None:
+        """Take the other side's hello."""
+        hello = decode_hello(frame)
+        if isinstance(hello, HelloRefused):
+            self._refused(hello)
+            return
+        if not isinstance(hello, Hello):
+            raise DecodeError("a proof before a hello")
+        self._claims = hello
+        self._hellos[self._other_side] = frame
+        refusal = self._objection(hello)
+        if refusal is not None:
+            self._refuse(refusal)
+        elif self.mesh.secret is None:
+            self._believe()
+        else:
+            self._expected = self._proof
+            if self.dialled is None:
+                self._greet()
+            else:
+                self._prove(self.mesh.secret)
+
+    def _objection(self, hello: Hello) -> HelloRefused | None:
+        """Say what speaks against a hello before anything about the cluster is looked at."""
+        if hello.version != VERSION:
+            return HelloRefused(
+                "version", f"protocol version {hello.version} is not spoken here, {VERSION} is"
+            )
+        if self.mesh.tls is not None:
+            problem = self.mesh.tls.objection(self.transport, hello.node_id)
+            if problem is not None:
+                return HelloRefused("certificate", problem)
+        if bool(hello.nonce) != (self.mesh.secret is not None):
+            return HelloRefused(
+                "secret", "one side has a --peer-secret-file, the other has none; give it to both"
+            )
+        return None
+
+    def _prove(self, secret: Secret) -> None:
+        hellos = self._hellos
+        self._say(Proof(secret.prove(self._side, hellos["dialled"], hellos["accepted"])))
+
+    def _proof(self, frame: bytes) -> None:
+        """Take the other side's proof that it shares the secret."""
+        proof, secret, hellos = decode_hello(frame), self.mesh.secret, self._hellos
+        if isinstance(proof, HelloRefused):
+            self._refused(proof)
+            return
+        if secret is None or not isinstance(proof, Proof):
+            raise DecodeError("no proof after the hellos")
+        if not secret.is_proof(proof.mac, self._other_side, hellos["dialled"], hellos["accepted"]):
+            self._refuse(HelloRefused("secret", "it has not the secret of this node's peers"))
+            return
+        self._believe()
+
+    def _believe(self) -> None:
+        """The other side is who it claims to be: see whether it is wanted."""
+        hello, secret = self._claims, self.mesh.secret
+        assert hello is not None
+        refusal = self.mesh.check(hello)
+        if refusal is not None:
+            self._refuse(refusal)
+            return
+        self.peer = hello
+        if self.dialled is not None:
+            self._write(encode_frame(encode_messages([]), FRAME_BYTES_MAX))
+            self._become_ready()
+            return
+        self._expected = self._confirmation
+        if secret is None:
+            self._greet()
+        else:
+            self._prove(secret)
+
+    def _confirmation(self, frame: bytes) -> None:
+        """Take what ends the hellos: messages, or why there will be none."""
+        try:
+            answer = decode_hello(frame)
+        except DecodeError:
+            self._become_ready()
+            self._messages(frame)
+            return
+        if not isinstance(answer, HelloRefused):
+            raise DecodeError("a second hello")
+        self._refused(answer)
+
+    def _become_ready(self) -> None:
+        self.is_ready = True
+        self._deadline = None
+        self._decoder.limit = FRAME_BYTES_MAX
+        self._expected = self._messages
+        self._hellos.clear()
+        self.mesh.ready(self)
+
+    def _refuse(self, refusal: HelloRefused) -> None:
+        """Say why, and close; what else comes is not looked at."""
+        self.refusal = refusal
+        self._say(refusal)
+        self._closed = True
+        self.mesh.refused(self, refusal, self._claims)
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.loseConnection()
+
+    def _refused(self, refusal: HelloRefused) -> None:
+        self.refusal = refusal
+        self.mesh.refused(self, refusal, None)
+        self.close()
 
     # -- out -------------------------------------------------------------------------------------
 

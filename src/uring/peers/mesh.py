@@ -19,6 +19,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from uring.peers.link import PeerLink
+from uring.peers.proof import Secret
+from uring.peers.tls import PeerTls
 from uring.wire.codec import PeerMessage
 from uring.wire.hello import Hello, HelloRefused
 
@@ -28,6 +30,10 @@ RETRY_FACTOR = 1.7
 SWEEP_SECONDS = 1.0
 STRANGERS_MAX = 64
 """Accepted connections that have not been accepted as a node's yet."""
+
+SAY_AGAIN_SECONDS = 600.0
+"""How long the same complaint about the same address is not repeated in the log."""
+SAID_MAX = 1000
 
 
 class Random(Protocol):
@@ -128,6 +134,10 @@ class Mesh:
     """Says why the sender of a hello is refused, or None."""
     connect: Callable[[str], IStreamClientEndpoint]
     random: Random
+    tls: PeerTls | None = None
+    """Where nodes show each other certificates."""
+    secret: Secret | None = None
+    """Where they share one."""
     log: Logger = field(factory=lambda: Logger(namespace="uring.peers"))
     on_messages: Callable[[int, Sequence[PeerMessage]], None] = _ignore
     on_hello: Callable[[Hello], None] = _ignore
@@ -146,7 +156,8 @@ class Mesh:
     _self: set[str] = field(factory=set, init=False)
     """Addresses at which this node answered itself."""
     _met_itself: bool = field(default=False, init=False)
-    _said: set[tuple[str, str]] = field(factory=set, init=False)
+    _said: dict[tuple[str, str], float] = field(factory=dict, init=False)
+    """What was logged of whom, and when."""
     _running: bool = field(default=False, init=False)
     _sweeping: IDelayedCall | None = field(default=None, init=False)
     _closing: Deferred[None] | None = field(default=None, init=False)
@@ -245,7 +256,8 @@ class Mesh:
             dialler = self._diallers.get(link.dialled)
             if dialler is not None:
                 dialler.succeeded()
-        self._said = {said for said in self._said if said[0] not in (link.where, hello.address)}
+        news = (link.where, hello.address)
+        self._said = {said: when for said, when in self._said.items() if said[0] not in news}
         self.on_hello(hello)
         if len(links) == 1:
             self.log.info(
@@ -315,9 +327,29 @@ class Mesh:
                 if of_member == address and node_id not in self._ready:
                     self.on_refused(node_id)
 
+    def distrusted(self, link: PeerLink, problem: str) -> None:
+        """TLS failed: one side does not believe the other's certificate."""
+        text = "connection with {where} refused: {reason}"
+        self._say_once(link.where, f"tls:{problem}", text, reason=problem)
+
+    def misbehaved(self, link: PeerLink, problem: str) -> None:
+        """The other side sent what makes no sense, or nothing."""
+        text = "connection with {where} closed: {problem}"
+        if link.is_ready:
+            self.log.warn(text, where=link.where, problem=problem)
+        else:
+            self._say_once(link.where, "closed", text, problem=problem)
+
     def _say_once(self, where: str, what: str, text: str, **fields: object) -> None:
-        if (where, what) not in self._said and len(self._said) < 1000:
-            self._said.add((where, what))
+        """Log a line unless the same was said lately: strangers must not fill the log."""
+        now = self.clock.seconds()
+        if len(self._said) >= SAID_MAX:
+            self._said = {
+                said: when for said, when in self._said.items() if now - when < SAY_AGAIN_SECONDS
+            }
+        last = self._said.get((where, what), -SAY_AGAIN_SECONDS)
+        if now - last >= SAY_AGAIN_SECONDS and len(self._said) < SAID_MAX:
+            self._said[where, what] = now
             self.log.warn(text, where=where, **fields)
 
     def _sweep(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 from attrs import define, field
 
@@ -27,7 +28,7 @@ def _check(length: int, limit: int) -> None:
 
 @define
 class FrameDecoder:
-    """Cuts a stream into frames; the first one may have a limit of its own.
+    """Cuts a stream into frames.
 
     A length beyond the limit is refused as soon as its four bytes are there: nothing of such a
     frame is ever buffered.  Pieces are kept apart until a frame is complete, so a large frame that
@@ -35,7 +36,7 @@ class FrameDecoder:
     """
 
     limit: int
-    first_limit: int | None = None
+    """May be changed between two frames: what comes after one is judged by what it led to."""
     _pieces: list[bytes] = field(factory=list, init=False)
     _held: int = field(default=0, init=False)
     _wanted: int = field(default=HEAD_BYTES, init=False)
@@ -46,27 +47,27 @@ class FrameDecoder:
         """True between two frames: nothing of a next one has arrived."""
         return self._held == 0
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the frames that ``data`` completes.  Raises :exc:`FrameError`."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the frames that ``data`` completes.  Raises :exc:`FrameError`.
+
+        What is not asked for is lost: go through all of it, or drop the decoder.
+        """
         self._pieces.append(data)
         self._held += len(data)
         if self._held < self._wanted:
-            return []
+            return
         stream = b"".join(self._pieces) if len(self._pieces) > 1 else data
-        frames: list[bytes] = []
         position, end = 0, len(stream)
         self._wanted = HEAD_BYTES
         while end - position >= HEAD_BYTES:
             (length,) = _LENGTH.unpack_from(stream, position)
-            _check(length, self.limit if self.first_limit is None else self.first_limit)
+            _check(length, self.limit)
             after = position + HEAD_BYTES + length
             if after > end:
                 self._wanted = HEAD_BYTES + length
                 break
-            frames.append(stream[position + HEAD_BYTES : after])
-            self.first_limit = None
+            yield stream[position + HEAD_BYTES : after]
             position = after
         rest = stream[position:]
         self._pieces = [rest] if rest else []
         self._held = len(rest)
-        return frames

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
@@ -29,7 +29,7 @@ class Hello(Struct, frozen=True, array_like=True, tag="H"):
 
     ``cluster_id`` is empty on a node that was never added; ``instance_id`` was made with the data
     directory; ``address`` is where others may dial the sender ("host:port"); ``applied`` is how far
-    its state is.
+    its state is; ``nonce`` is empty where nodes share no secret.
     """
 
     version: Annotated[int, Meta(ge=0, le=255)]
@@ -38,31 +38,41 @@ class Hello(Struct, frozen=True, array_like=True, tag="H"):
     instance_id: _Uuid
     address: Annotated[str, Meta(min_length=1, max_length=512)]
     applied: _Count = 0
+    nonce: Annotated[bytes, Meta(max_length=32)] = b""
 
 
 class HelloRefused(Struct, frozen=True, array_like=True, tag="R"):
     """Why the receiver of a hello does not talk to its sender.
 
-    ``code`` is one of "version", "cluster", "id", "instance", "self".
+    ``code`` is one of "version", "certificate", "secret", "cluster", "id", "instance", "self".
     """
 
     code: Annotated[str, Meta(max_length=32)]
     reason: Annotated[str, Meta(max_length=1024)]
 
 
+class Proof(Struct, frozen=True, array_like=True, tag="P"):
+    """That the sender has the secret of the cluster, after both hellos."""
+
+    mac: Annotated[bytes, Meta(min_length=32, max_length=32)]
+
+
+Greeting: TypeAlias = Hello | HelloRefused | Proof
+"""What may be said before messages."""
+
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Hello | HelloRefused)
+_DECODER = msgspec.msgpack.Decoder(Hello | HelloRefused | Proof)
 
 
-def encode_hello(hello: Hello | HelloRefused) -> bytes:
+def encode_hello(hello: Greeting) -> bytes:
     """Return one frame's payload."""
     return _ENCODER.encode(hello)
 
 
-def decode_hello(payload: bytes) -> Hello | HelloRefused:
+def decode_hello(payload: bytes) -> Greeting:
     """Return what :func:`encode_hello` was given.  Raises only DecodeError."""
     try:
-        hello: Hello | HelloRefused = _DECODER.decode(payload)
+        hello: Greeting = _DECODER.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
         raise DecodeError(f"undecodable hello: {problem}") from None
     if isinstance(hello, Hello) and len(hello.cluster_id) not in (0, 16):
