@@ -1,1 +1,1 @@
-"""Measurements against running nodes; each file is a script of its own."""
+"""uring beside etcd and pysyncobj: the same work on the same machine, in turn.  See __main__."""

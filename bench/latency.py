@@ -10,7 +10,6 @@ Exit code 0 when the median over WebSocket is at most three times the disk's plu
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 import tempfile
 import time
@@ -25,18 +24,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 import contrib
+from bench.figures import percentile
+from bench.systems import free_ports
 from uring.client import Client
 
 VALUE = "v" * 256
 SYNC_FACTOR = 3.0
 SYNC_EXTRA_SECONDS = 0.001
-
-
-def percentile(samples: Sequence[float], percent: float) -> float:
-    """Return the nearest-rank percentile of ``samples`` (not empty)."""
-    ordered = sorted(samples)
-    rank = max(1, -(-len(ordered) * percent // 100))
-    return ordered[int(rank) - 1]
 
 
 def disk_samples(directory: Path, count: int) -> list[float]:
@@ -94,15 +88,6 @@ async def measure(reactor: Any, address: str, directory: Path, count: int) -> bo
         f"{SYNC_FACTOR:g} x sync + 1 ms = {bound * 1000:.3f} ms"
     )
     return kept
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that were free a moment ago."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 async def measure_own(reactor: Any, directory: Path, count: int) -> bool:

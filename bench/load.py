@@ -1,11 +1,11 @@
-#!/usr/bin/env python3
-"""Drive a server with one kind of request, and print what it took as one line of JSON.
+"""Drive a server with one kind of work, and print what it took as one line of JSON.
 
-    python bench/load.py websocket put 127.0.0.1:8081 --connections 64 --window 16
+    PYTHONPATH=. python -m bench.load websocket 127.0.0.1:8081 --connections 64 --window 16
 
 Each connection has ``window`` requests under way, and sends a new one for each reply.  The load
-ends after --seconds, or --count requests, whichever comes first; what was sent is always
-answered.
+ends after --seconds, --count requests, or SIGTERM, whichever comes first; what was sent is always
+answered.  Where reads and writes are mixed on a WebSocket, the longest waits of the two kinds are
+approximate: replies are taken to come in the order of the requests.
 """
 
 from __future__ import annotations
@@ -14,54 +14,53 @@ import argparse
 import json
 import random
 import select
+import signal
 import socket
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from bench.figures import LADDER, weighted_percentiles
+from bench.speakers import (
+    PROTOCOLS,
+    LoadFailed,
+    Sample,
+    Speaker,
+    key_of,
+    make_requests,
+    make_speaker,
+)
 
-from bench.protocols import LoadFailed, Sample, Speaker, make_requests, make_speaker
-
-PROTOCOLS = ("websocket", "rest", "grpc", "gateway")
 PREPARED = 8192
 """Requests made beforehand for all connections together, where keys are drawn at random."""
 SILENCE_SECONDS = 20.0
 
 
-def weighted_percentile(samples: Sequence[Sample], percent: float) -> float:
-    """Return the nearest-rank percentile of the seconds in ``samples``; 0 without any."""
-    ordered = sorted((seconds, count) for _, seconds, count in samples)
-    rank = sum(count for _, count in ordered) * percent / 100
-    for seconds, count in ordered:
-        rank -= count
-        if rank <= 0:
-            return seconds
-    return 0.0
-
-
 def connect(chosen: argparse.Namespace) -> list[Speaker]:
     """Open every connection, spread over the addresses in turn."""
-    keys = _keys(chosen)
+    chance = random.Random(chosen.seed)
+    keys = _keys(chosen, chance)
     speakers = []
     for number in range(chosen.connections):
         host, _, port = chosen.addresses[number % len(chosen.addresses)].rpartition(":")
         sock = socket.create_connection((host, int(port)), timeout=10)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         own = keys[number :: chosen.connections]
-        requests = make_requests(chosen.protocol, chosen.operation, own, "v" * chosen.value)
-        speakers.append(make_speaker(chosen.protocol, chosen.operation, sock, requests))
+        requests = make_requests(chosen.protocol, own, "v" * chosen.value, chosen.writes, chance)
+        speaker = make_speaker(chosen.protocol, sock, requests)
+        if chosen.once:
+            speaker.left = len(requests)
+        speakers.append(speaker)
     return speakers
 
 
-def _keys(chosen: argparse.Namespace) -> list[int]:
+def _keys(chosen: argparse.Namespace, chance: random.Random) -> list[str]:
     least = chosen.connections * chosen.window
     if chosen.once:
-        return list(range(max(chosen.keys, least)))
-    chance = random.Random(chosen.seed)
-    return [chance.randrange(chosen.keys) for _ in range(max(PREPARED, least))]
+        return [key_of(number, chosen.key) for number in range(max(chosen.keys, least))]
+    count = max(chosen.prepared, least)
+    return [key_of(chance.randrange(chosen.keys), chosen.key) for _ in range(count)]
 
 
 class Run:
@@ -74,24 +73,25 @@ class Run:
         self._begin = time.perf_counter() + chosen.warm
         self._end = self._begin + chosen.seconds
         self._samples: list[Sample] = []
+        self._sent = 0
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._end = min(self._end, time.perf_counter())
 
     def run(self) -> dict[str, Any]:
         """Do it.  Raises :exc:`LoadFailed`."""
         poll = select.epoll()
-        under_way = 0
         cpu: float | None = None
+        answered = 0
         for number, speaker in self._speakers.items():
             poll.register(number, select.EPOLLIN)
-            first = min(self._window, self._left)
-            if first:
-                self._left -= first
-                under_way += first
-                speaker.ask(first, time.perf_counter())
+            self._ask(speaker, self._window, time.perf_counter())
         now = time.perf_counter()
-        while under_way:
+        while answered < self._sent:
             heard = poll.poll(SILENCE_SECONDS)
             if not heard:
-                raise LoadFailed(f"{under_way} requests have no answer")
+                raise LoadFailed(f"{self._sent - answered} requests have no answer")
             for number, _ in heard:
                 speaker = self._speakers[number]
                 data = speaker.sock.recv(1 << 18)
@@ -100,31 +100,39 @@ class Run:
                 now = time.perf_counter()
                 samples = speaker.hear(data, now)
                 done = sum([count for _, _, count in samples])
-                under_way -= done
+                answered += done
                 if now >= self._begin:
                     cpu = time.process_time() if cpu is None else cpu
                     self._samples += samples
-                more = min(done, self._left) if now < self._end else 0
-                if more:
-                    self._left -= more
-                    under_way += more
-                    speaker.ask(more, now)
+                if now < self._end:
+                    self._ask(speaker, done, now)
         return self._outcome(now, time.process_time() - (cpu or 0.0))
+
+    def _ask(self, speaker: Speaker, wanted: int, now: float) -> None:
+        count = min(wanted, self._left, speaker.left)
+        if count:
+            self._left -= count
+            speaker.left -= count
+            self._sent += count
+            speaker.ask(count, now)
 
     def _outcome(self, now: float, cpu: float) -> dict[str, Any]:
         within = [sample for sample in self._samples if sample[0] <= self._end]
         operations = sum(count for _, _, count in within)
-        seconds = min(now, self._end) - self._begin
-        figures = {
-            f"p{name}_ms": round(weighted_percentile(within, percent) * 1000, 3)
-            for name, percent in (("50", 50), ("99", 99), ("99_9", 99.9))
-        }
+        seconds = max(1e-9, min(now, self._end) - self._begin)
+        waits = weighted_percentiles([(wait, count) for _, wait, count in within], LADDER)
+        ladder = [round(wait * 1000, 3) for wait in waits]
+        known = dict(zip(LADDER, ladder, strict=True))
         return {
             "operations": operations,
+            "sent": self._sent,
             "seconds": round(seconds, 3),
-            "rate": round(operations / seconds, 1) if seconds > 0 else 0.0,
-            **figures,
-            "generator_cpu": round(cpu / seconds, 3) if seconds > 0 else 0.0,
+            "rate": round(operations / seconds, 1),
+            "p50_ms": known[50.0],
+            "p99_ms": known[99.0],
+            "p99_9_ms": known[99.9],
+            "ladder_ms": ladder,
+            "generator_cpu": round(cpu / seconds, 3),
         }
 
 
@@ -132,8 +140,8 @@ def arguments() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("protocol", choices=PROTOCOLS)
-    parser.add_argument("operation", choices=("put", "get"))
     parser.add_argument("addresses", nargs="+", help="HOST:PORT")
+    parser.add_argument("--writes", type=float, default=1.0, help="share of puts, 0 to 1 [1]")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--window", type=int, default=1, help="requests under way on each [1]")
     parser.add_argument("--seconds", type=float, default=4.0)
@@ -142,7 +150,9 @@ def arguments() -> argparse.ArgumentParser:
         "--count", type=int, default=1 << 40, help="most requests, warming included"
     )
     parser.add_argument("--keys", type=int, default=10_000)
+    parser.add_argument("--prepared", type=int, default=PREPARED, help="requests made beforehand")
     parser.add_argument("--once", action="store_true", help="each key in turn, not at random")
+    parser.add_argument("--key", type=int, default=16, help="bytes of a key")
     parser.add_argument("--value", type=int, default=256, help="bytes of a value")
     parser.add_argument("--seed", type=int, default=1)
     return parser
@@ -152,9 +162,11 @@ def main() -> None:
     """Run the load that the command line asks for; exit with 1 if it fails."""
     chosen = arguments().parse_args()
     try:
-        print(json.dumps(Run(connect(chosen), chosen).run()))
-    except (LoadFailed, OSError) as problem:
-        sys.exit(f"load.py: {problem}")
+        run = Run(connect(chosen), chosen)
+        signal.signal(signal.SIGTERM, lambda *_: run.stop())
+        print(json.dumps(run.run()))
+    except (LoadFailed, OSError, ValueError) as problem:
+        sys.exit(f"bench.load: {problem}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from bench.latency import percentile
 from contrib import Cluster, Node, UringServer, read_config, rotate
 from contrib.acceptance import main
 from contrib.cluster import ConfigError, PortTaken, require_free
@@ -331,14 +330,3 @@ class ReadmeTests(SynchronousTestCase):
             )
             self.assertEqual(done.returncode, code)
             self.assertIn(f"+ {command}\n", done.stdout)
-
-
-class PercentileTests(SynchronousTestCase):
-    """The latency table's arithmetic."""
-
-    def test_nearest_rank(self) -> None:
-        """A percentile is a value that was measured."""
-        samples = [float(value) for value in range(1, 101)]
-        self.assertEqual(percentile(samples, 50), 50.0)
-        self.assertEqual(percentile(samples, 99), 99.0)
-        self.assertEqual(percentile([3.0], 50), 3.0)

@@ -1,4 +1,4 @@
-"""Three nodes of uring or of etcd on loopback, in processes of their own, with fsync on."""
+"""Three nodes of a system on loopback, in processes of their own."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 30.0
-_TWISTD = "from twisted.scripts.twistd import run; run()"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -52,19 +49,22 @@ def ask(port: int, method: str, path: str, body: Any = None, timeout: float = 5.
 
 
 class System:
-    """Three nodes.  ``directory`` holds their data and output, and is emptied at the start."""
+    """Nodes from 0 on.  ``directory`` holds their data and output, and is emptied at the start."""
 
     name = ""
+    protocol = ""
+    """What the load generator speaks to it by default."""
+    nodes = 3
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.ports: list[int] = []
-        self.processes: list[subprocess.Popen[bytes] | None] = [None, None, None]
+        self.processes: list[subprocess.Popen[bytes] | None] = []
 
     # What each system does its own way
 
     def command(self, node: int) -> list[str]:
-        """Return the words that start node 0, 1 or 2."""
+        """Return the words that start a node."""
         raise NotImplementedError
 
     def leader_of(self, node: int) -> int | None:
@@ -74,14 +74,49 @@ class System:
     def form(self) -> None:
         """Make one cluster of the nodes, once they run."""
 
+    @classmethod
+    def missing(cls) -> str | None:
+        """Return what to do where it is not installed, or None."""
+        return None
+
+    def version(self) -> str:
+        """Return its version."""
+        raise NotImplementedError
+
+    def put_request(self, key: str, value: str) -> bytes:
+        """Return a whole request that one node answers, on a connection that may be kept."""
+        raise NotImplementedError
+
+    def get_request(self, key: str) -> bytes:
+        """Return a whole linearizable read."""
+        raise NotImplementedError
+
+    def log_index(self, node: int) -> int:
+        """Return the index of a node's last entry.  Raises OSError."""
+        raise NotImplementedError
+
+    def term(self, node: int) -> int:
+        """Return the term of a node, which every election raises.  Raises OSError."""
+        raise NotImplementedError
+
+    def add_learner(self) -> int:
+        """Start a fourth node and begin to add it; return its number."""
+        raise NotImplementedError
+
+    def caught_up(self, node: int) -> bool:
+        """Tell whether an added node has all that the leader had committed.  Raises OSError."""
+        raise NotImplementedError
+
     # Life
 
     def start(self) -> None:
         """Start all on empty directories, and return once there is a leader everywhere."""
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
-        self.ports = free_ports(6)
-        for node in range(3):
+        # Two for each node, and for one that may be added: for clients, and for peers.
+        self.ports = free_ports(2 * (self.nodes + 1))
+        self.processes = [None] * (self.nodes + 1)
+        for node in range(self.nodes):
             self.launch(node)
         self.form()
         self.leader()
@@ -118,14 +153,14 @@ class System:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-        self.processes = [None, None, None]
+        self.processes = []
         shutil.rmtree(self.directory, ignore_errors=True)
 
     # What can be seen
 
-    def wait_for(self, what: str, check: Callable[[], Any]) -> Any:
+    def wait_for(self, what: str, check: Callable[[], Any], seconds: float = START_SECONDS) -> Any:
         """Return what ``check`` returns, once that is true.  Raises :exc:`SystemFailed`."""
-        end = time.monotonic() + START_SECONDS
+        end = time.monotonic() + seconds
         problem = ""
         while time.monotonic() < end:
             try:
@@ -134,17 +169,18 @@ class System:
             except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
                 problem = str(error)
             time.sleep(0.02)
-        raise SystemFailed(f"{self.name}: {what} not within {START_SECONDS:g} s: {problem}")
+        raise SystemFailed(f"{self.name}: {what} not within {seconds:g} s: {problem}")
 
     def alive(self) -> list[int]:
         """Return the nodes that run."""
         return [node for node, process in enumerate(self.processes) if process is not None]
 
     def leader(self) -> int:
-        """Return the leader, once all running nodes agree on one of them."""
+        """Return the leader, once all running voters agree on one of them."""
 
         def agreed() -> tuple[int] | None:
-            alive = self.alive()
+            # A node that was added may be a learner that answers little.
+            alive = [node for node in self.alive() if node < self.nodes]
             leaders = {self.leader_of(node) for node in alive}
             leader = leaders.pop()
             return (leader,) if not leaders and leader in alive else None
@@ -174,74 +210,9 @@ class System:
                 peaks.append(int(found[1]) / 1024 if found else 0.0)
         return max(peaks)
 
-
-class Uring(System):
-    """This project, with the interpreter that runs the measurement."""
-
-    name = "uring"
-    options: Sequence[str] = ()
-
-    def command(self, node: int) -> list[str]:
-        """See System."""
-        words = [sys.executable, "-c", _TWISTD, "-n", "--pidfile=", "uring"]
-        words += ["-e", self.address(node), "-i", str(node + 1), "-d", f"data-{node}"]
-        for other in range(3):
-            if other != node:
-                words += ["-p", self.address(other)]
-        return [*words, *(["-b"] if node == 0 else []), *self.options]
-
-    def leader_of(self, node: int) -> int | None:
-        """See System."""
-        leader = ask(self.ports[node], "GET", "/status")["leader"]
-        return int(leader) - 1 if leader else None
-
-    def form(self) -> None:
-        """See System."""
-        for node in (1, 2):
-            self.wait_for(f"node {node + 1} as a member", partial(self._add, node))
-
-    def _add(self, node: int) -> bool:
-        ask(self.ports[0], "POST", f"/node/{node + 1}")
-        return True
-
-
-class Etcd(System):
-    """etcd with its defaults; ``etcd`` must be on the PATH."""
-
-    name = "etcd"
-
-    def command(self, node: int) -> list[str]:
-        """See System."""
-        members = ",".join(f"n{i}=http://127.0.0.1:{self.ports[3 + i]}" for i in range(3))
-        client, peer = f"http://{self.address(node)}", f"http://127.0.0.1:{self.ports[3 + node]}"
-        return [
-            "etcd",
-            *("--name", f"n{node}", "--data-dir", f"data-{node}"),
-            *("--listen-client-urls", client, "--advertise-client-urls", client),
-            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
-            *("--initial-cluster", members, "--initial-cluster-state", "new"),
-            *("--log-level", "error", "--quota-backend-bytes", str(8 << 30)),
-        ]
-
-    def leader_of(self, node: int) -> int | None:
-        """See System."""
-        members = {}
-        for other in self.alive():
-            status = ask(self.ports[other], "POST", "/v3/maintenance/status", {})
-            members[status["header"]["member_id"]] = other
-            if other == node:
-                leader = status.get("leader")
-        return members.get(leader)
-
-
-def missing_etcd() -> str | None:
-    """Return what to do where etcd is not installed, or None."""
-    if shutil.which("etcd"):
-        return None
-    return "etcd is not on the PATH: install it (Debian: apt-get install etcd-server)"
-
-
-def etcd_version() -> str:
-    """Return etcd's own word for its version."""
-    said = subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=True)
-    return said.stdout.splitlines()[0].rpartition(" ")[2]
+    def pid(self, node: int) -> int:
+        """Return the process of a node that runs."""
+        process = self.processes[node]
+        if process is None:
+            raise SystemFailed(f"{self.name}: node {node} does not run")
+        return process.pid
