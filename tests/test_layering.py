@@ -30,6 +30,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "uring.machines.commands",
         "uring.machines.limits",
         "uring.machines.values",
+        "uring.measures",
         "uring.sockets",
     ),
     "uring.client": ("uring.errors",),

@@ -42,6 +42,11 @@ class Lessor:
     _read_to: int | None = field(default=None, init=False)
     """The last lease that was read since this node came to lead; None when all are."""
 
+    @property
+    def measured(self) -> int:
+        """How many leases are measured here: none on a node that does not lead."""
+        return len(self._known)
+
     def remaining(self, lease: int) -> float | None:
         """Return the seconds that ``lease`` has left, None where that is not known here."""
         known = self._known.get(lease)

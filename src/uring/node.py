@@ -24,6 +24,7 @@ from uring.lessor import Lessor
 from uring.machines import leases
 from uring.machines.commands import Command, Query
 from uring.machines.table import Applied, Machines
+from uring.measures import Measures
 from uring.members import Administration, Member, decode_member
 from uring.notices import CommitNotices
 from uring.proposals import Proposals
@@ -34,6 +35,7 @@ from uring.raft.messages import InstallSnapshot, Message
 from uring.raft.ready import StorageAppend, StorageApply
 from uring.raft.types import Entry, EntryKind, HardState, Role
 from uring.reads import LinearizableReads
+from uring.reports import Reports
 from uring.transfers import Transfers
 from uring.wire.envelopes import (
     AdminReply,
@@ -42,6 +44,7 @@ from uring.wire.envelopes import (
     Envelope,
     Forward,
     ForwardRefused,
+    Report,
     SnapshotAck,
     SnapshotChunk,
 )
@@ -93,6 +96,9 @@ class Node:
     feed: Feed
     fail_stop: Callable[[str], None]
     chance: Callable[[], float] = random.random
+    facts: Callable[[], dict[str, float]] = dict
+    """What only the surroundings know of this node; see :class:`uring.reports.Reports`."""
+    measures: Measures = field(factory=Measures)
     log: Logger = field(factory=lambda: Logger(namespace="uring.node"))
 
     proposals: Proposals = field(init=False)
@@ -100,6 +106,7 @@ class Node:
     administration: Administration = field(init=False)
     transfers: Transfers = field(init=False)
     lessor: Lessor = field(init=False)
+    reports: Reports = field(init=False)
     notices: CommitNotices = field(init=False)
     _turn_call: IDelayedCall | None = field(default=None, init=False)
     _tick_call: IDelayedCall | None = field(default=None, init=False)
@@ -146,6 +153,7 @@ class Node:
             step=2 * settings.tick,
         )
         self.notices = CommitNotices(self.clock, self._send_to, self._guarded)
+        self.reports = Reports(self, self.facts)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -293,6 +301,9 @@ class Node:
     def _announced(self, message: Announce) -> None:
         self.administration.announced(message)
 
+    def _reported(self, message: Report) -> None:
+        self.reports.received(message)
+
     def _snapshot_chunk(self, message: SnapshotChunk) -> None:
         self.transfers.chunk(message)
 
@@ -305,6 +316,7 @@ class Node:
         AdminRequest: _admin_request,
         AdminReply: _admin_reply,
         Announce: _announced,
+        Report: _reported,
         SnapshotChunk: _snapshot_chunk,
         SnapshotAck: _snapshot_ack,
     }
@@ -353,6 +365,9 @@ class Node:
     def _tick(self) -> None:
         settings, now = self.settings, self.clock.seconds()
         gap, self._last_tick = now - self._last_tick, now
+        delay = max(0.0, gap - settings.tick)
+        self.measures.reactor_delay.observe(delay)
+        self.measures.longest_delay.observe(delay, now)
         if gap > settings.election / 2:
             self.log.warn("the process stood still for {gap:.2f} s", gap=gap)
         self._tick_call = self.clock.callLater(settings.tick, self._guarded, self._tick)
@@ -363,6 +378,7 @@ class Node:
         self.administration.drive()
         self.transfers.sweep(now)
         self.lessor.tick(self.raft.is_leader and not self._installing, gap)
+        self.reports.sweep(now)
         if not self.raft.is_leader:
             self._send_unresolved(older_than=settings.election)
         elif self._postponed and not self.raft.status().lead_transferee:
@@ -504,6 +520,8 @@ class Node:
 
         def done() -> None:
             self._writing = False
+            self.measures.log_write.observe(self.disk.last_duration)
+            self.measures.batch_entries.observe(len(entries))
             batch.done()
             self._deliver(responses)
             self._turn()
@@ -627,6 +645,7 @@ class Node:
     def _apply(self, apply: StorageApply) -> None:
         state = self.directory.state
         transaction = state.begin()
+        began = self.clock.seconds()
         applied: list[Applied] = []
         changes: list[Change] = []
         for entry in apply.entries:
@@ -643,11 +662,24 @@ class Node:
             transaction.commit(last.index, last.term)
         for response in apply.responses:
             self.raft.step(response)
+        self._measure_applied(apply.entries, applied, began)
         for outcome in applied:
             self.proposals.resolve(outcome)
         if changes:
             self.feed.publish(changes)
         self._compact()
+
+    def _measure_applied(
+        self, entries: Sequence[Entry], applied: Sequence[Applied], began: float
+    ) -> None:
+        measures, now = self.measures, self.clock.seconds()
+        measures.apply.observe(now - began)
+        measures.entries += len(entries)
+        for outcome in applied:
+            measures.commands += len(outcome.results or ())
+            proposed = self.proposals.proposed_at(outcome)
+            if proposed is not None:
+                measures.commit.observe(now - proposed)
 
     def _apply_conf_change(self, entry: Entry, transaction: Any) -> list[Change]:
         self._conf_index = entry.index
@@ -689,6 +721,7 @@ class Node:
             self._role = role
         if leader != self._leader:
             self._leader = leader
+            self.measures.leader_changes += 1
             self._lost_leader = 0 if leader else self._lost_leader
             self.log.info("the leader is {leader}", leader=leader or "unknown")
             if leader:
@@ -743,9 +776,32 @@ class Node:
             ],
             "cluster": self.directory.identity.cluster_id.hex() or None,
             "connected": sorted(self.mesh.connected()),
-            "faults": sorted(self._faults.values()),
+            "faults": self.faults(),
+            "reactor_delay_max_ms": round(self.measures.longest_delay.ever * 1000, 1),
             "version": self.settings.version,
         }
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with this node, in words."""
+        return sorted(self._faults.values())
+
+    def gauges(self) -> dict[str, float]:
+        """See Gateway."""
+        facts = self.facts()
+        return {
+            "log_bytes": self.directory.log.bytes_kept,
+            "waiting_commands": self.proposals.waiting,
+            "waiting_bytes": self.proposals.waiting_bytes,
+            "waiting_reads": self.reads.waiting,
+            "leases": self.lessor.measured,
+            "disk_free_bytes": facts.get("disk_free", -1),
+            "uptime_seconds": facts.get("uptime", 0),
+            "reactor_delay_max_seconds": self.measures.longest_delay.ever,
+        }
+
+    def cluster(self) -> list[dict[str, Any]]:
+        """See Gateway."""
+        return self.reports.cluster()
 
     def add_member(self, node_id: int, address: str | None) -> Deferred[None]:
         """See Gateway."""

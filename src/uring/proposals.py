@@ -145,6 +145,13 @@ class Proposals:
             size = larger
         return taken, size
 
+    def proposed_at(self, applied: Applied) -> float | None:
+        """Return when a batch that was applied was last proposed, None if it is none of ours."""
+        if (applied.proposer, applied.incarnation) != (self.node_id, self.incarnation):
+            return None
+        batch = self._batches.get(applied.sequence)
+        return None if batch is None else batch.proposed
+
     def resolve(self, applied: Applied) -> None:
         """Answer the batch that was applied, if it is one of ours."""
         if applied.proposer != self.node_id or applied.incarnation != self.incarnation:

@@ -54,6 +54,11 @@ class LinearizableReads:
     _waiting: int = field(default=0, init=False)
     _rounds: int = field(default=0, init=False)
 
+    @property
+    def waiting(self) -> int:
+        """Reads without an answer."""
+        return self._waiting
+
     def add(self, query: Query, done: Answer, now: float) -> None:
         """Let ``query`` wait for the next round."""
         if self._waiting >= self.limit:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import random
+import shutil
 import signal
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from attrs import define, field
@@ -84,6 +88,28 @@ def tick_seconds(settings: Settings) -> float:
     """Return the length of one tick: a whole part of the heartbeat interval, in seconds."""
     heartbeat = settings.heartbeat_ms / 1000
     return heartbeat / max(1, round(heartbeat / TICK_SECONDS_MAX))
+
+
+@define
+class Facts:
+    """What the node cannot know by itself; looked at anew at most once a second."""
+
+    _path: Path
+    _seconds: Callable[[], float]
+    _started: float = field(init=False)
+    _known: dict[str, float] = field(factory=dict, init=False)
+    _at: float = field(default=float("-inf"), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._started = self._seconds()
+
+    def __call__(self) -> dict[str, float]:
+        """Return the uptime (s), the bytes left on the disk, the wall clock (s since 1970)."""
+        now = self._seconds()
+        if now - self._at >= 1.0:
+            self._at = now
+            self._known = {"disk_free": shutil.disk_usage(self._path).free}
+        return {**self._known, "uptime": now - self._started, "wall_time": time.time()}
 
 
 @implementer(IService)
@@ -163,6 +189,7 @@ class NodeService(Service):
             ),
             feed=feed,
             fail_stop=self.fail_stop,
+            facts=Facts(directory.path, reactor.seconds),
         )
         mesh.on_messages = node.receive
         mesh.on_hello = node.administration.greeted

@@ -24,6 +24,7 @@ class SimDisk:
     life: Life
     name: str
     random: Random
+    last_duration: float = 0.0
     _jobs: deque[Job] = field(factory=deque)
     _since: float | None = None
     """By the node's clock, when the running job began."""

@@ -15,6 +15,7 @@ from uring.machines.base import MemoryState
 from uring.machines.commands import Command, Query
 from uring.machines.proposal import Proposal, encode
 from uring.machines.table import Machines
+from uring.measures import Measures
 
 
 @define
@@ -30,6 +31,9 @@ class FakeGateway:
     known: dict[int, str] = field(factory=lambda: {1: "127.0.0.1:8081"})
     leader: int = 1
     applied: int = 0
+    faults: list[str] = field(factory=list)
+    disk_free: float = 1 << 40
+    measures: Measures = field(factory=Measures)
 
     def submit(self, command: Command, done: Done) -> None:
         """Apply at once, or when released."""
@@ -67,7 +71,31 @@ class FakeGateway:
 
     def status(self) -> dict[str, Any]:
         """See Gateway."""
-        return {"id": 1, "role": "Leader", "leader": self.leader, "members": sorted(self.known)}
+        members = [
+            {"id": node_id, "address": address, "voter": True}
+            for node_id, address in sorted(self.known.items())
+        ]
+        return {
+            "id": 1,
+            "role": "Leader",
+            "term": 1,
+            "leader": self.leader or None,
+            "first_index": 1,
+            "last_index": self.applied,
+            "commit_index": self.applied,
+            "applied_index": self.applied,
+            "members": members,
+            "faults": self.faults,
+            "version": "0",
+        }
+
+    def gauges(self) -> dict[str, float]:
+        """See Gateway."""
+        return {"disk_free_bytes": self.disk_free, "waiting_commands": len(self.held)}
+
+    def cluster(self) -> list[dict[str, Any]]:
+        """See Gateway."""
+        return [{"id": 1, "address": "127.0.0.1:8081", "role": "Leader", "member": True}]
 
     def members(self) -> dict[int, str]:
         """See Gateway."""

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from uring.errors import UringError
 from uring.feed import Change
 from uring.machines.commands import Command, Query, Result
+from uring.measures import Measures
 
 Done = Callable[[Result | UringError], None]
 """Called exactly once with a command's result or with why there is none.  Must not raise."""
@@ -21,6 +22,9 @@ Listener = Callable[[list[Change]], None]
 class Gateway(Protocol):
     """What a door may ask of its node.  All calls are made in the reactor thread."""
 
+    measures: Measures
+    """What the node counted; the doors count their own part in it."""
+
     def submit(self, command: Command, done: Done) -> None:
         """Propose ``command``; ``done`` gets its result, or Unavailable, Overloaded,
         DiskFull, OutcomeUnknown.  Never tied to the client's connection: it cannot be cancelled.
@@ -31,6 +35,12 @@ class Gateway(Protocol):
 
     def status(self) -> dict[str, Any]:
         """Return what GET /status shows, JSON-ready."""
+
+    def gauges(self) -> dict[str, float]:
+        """Return figures of this moment that /status does not show, by the names of /metrics."""
+
+    def cluster(self) -> list[dict[str, Any]]:
+        """Return every member with what it told of itself lately, JSON-ready."""
 
     def members(self) -> dict[int, str]:
         """Return id -> advertised address ("host:port") of every member, learners included."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 from klein import Klein
 from msgspec import UNSET, Struct, UnsetType
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,10 +13,11 @@ from twisted.logger import Logger
 from twisted.web.http import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from uring.api import decode, replies
+from uring.api import decode, health, replies
 from uring.api.gateway import Gateway
 from uring.api.keys import KeyResource, is_stale, option, text_after
 from uring.api.limits import Limits
+from uring.api.metrics import CONTENT_TYPE, exposition, make_registry
 from uring.errors import NotFound, UringError
 from uring.machines.commands import (
     AddNode,
@@ -51,6 +53,10 @@ def _app() -> Klein:
     return app
 
 
+def _nobody() -> tuple[int, int]:
+    return 0, 0
+
+
 @define(eq=False, slots=False)
 class Rest:
     """The routes.  Handlers return bytes, a Deferred of them, or the resource to go on with."""
@@ -59,6 +65,9 @@ class Rest:
     limits: Limits
     version: str
     keys: KeyResource
+    counts: Callable[[], tuple[int, int]] = _nobody
+    """Returns how many HTTP connections and WebSockets are open."""
+    _registry: Any = field(default=None, init=False)
     app = _app()
 
     # -- asking ----------------------------------------------------------------------------------
@@ -105,6 +114,31 @@ class Rest:
     @app.route("/version", methods=["GET"])
     def show_version(self, request: Request) -> bytes:
         return _json(request, 200, self.version)
+
+    @app.route("/cluster", methods=["GET"])
+    def cluster(self, request: Request) -> bytes:
+        return _json(request, 200, self.gateway.cluster())
+
+    @app.route("/metrics", methods=["GET"])
+    def metrics(self, request: Request) -> bytes:
+        if self._registry is None:
+            self._registry = make_registry(self.gateway, lambda: self.counts())
+        return _sized(request, CONTENT_TYPE, exposition(self._registry))
+
+    @app.route("/livez", methods=["GET"])
+    def livez(self, request: Request) -> bytes:
+        return self._health(request, health.alive())
+
+    @app.route("/readyz", methods=["GET"])
+    def readyz(self, request: Request) -> bytes:
+        free = self.gateway.gauges()["disk_free_bytes"]
+        return self._health(request, health.ready(self.gateway.status(), free))
+
+    def _health(self, request: Request, checks: list[health.Check]) -> bytes:
+        verbose = b"verbose" in request.uri.partition(b"?")[2].split(b"&")
+        code, text = health.shown(checks, verbose)
+        request.setResponseCode(code)
+        return _sized(request, b"text/plain; charset=utf-8", text)
 
     @app.route("/node/<member>", methods=["GET"])
     @app.route("/uring/<member>", methods=["GET"])

@@ -77,6 +77,7 @@ class Session:
 
     def received(self, data: bytes) -> None:
         """Take one text message."""
+        self.gateway.measures.messages += 1
         if self._protocol == "KV" and b"\\" not in data and self._plain(data):
             return
         rid: int | None = None

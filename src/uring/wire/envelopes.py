@@ -90,6 +90,27 @@ class SnapshotAck(_Addressed):
     detail: str = ""
 
 
+@frozen(kw_only=True)
+class Report(_Addressed):
+    """How the sender is (``body``, as :mod:`uring.reports` has it), and what time it is there.
+
+    ``stamp`` is the sender's clock; ``echo`` the newest stamp that it has of the receiver, and
+    ``held`` how long ago that came, all in microseconds: so each side knows the round trip.
+    """
+
+    stamp: int
+    echo: int
+    held: int
+    body: bytes
+
+
 Envelope: TypeAlias = (
-    Forward | ForwardRefused | AdminRequest | AdminReply | Announce | SnapshotChunk | SnapshotAck
+    Forward
+    | ForwardRefused
+    | AdminRequest
+    | AdminReply
+    | Announce
+    | SnapshotChunk
+    | SnapshotAck
+    | Report
 )

@@ -1,0 +1,114 @@
+"""What machines that watch over nodes ask: /metrics, /livez, /readyz, /cluster."""
+
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.http import SiteTestCase
+from uring.api import health
+from uring.machines.commands import Put
+
+
+class MetricsTests(SiteTestCase):
+    async def scraped(self) -> dict[str, float]:
+        response = await self.request("GET", "/metrics")
+        self.assertEqual(response.code, 200)
+        self.assertEqual(
+            response.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8"
+        )
+        return {
+            sample.name + "".join(f",{k}={v}" for k, v in sorted(sample.labels.items())): (
+                sample.value
+            )
+            for family in text_string_to_metric_families(response.body.decode())
+            for sample in family.samples
+        }
+
+    async def test_every_series_from_the_start(self) -> None:
+        """Before anything happened each series is there, so that a rate has a beginning."""
+        found = await self.scraped()
+        for name in (
+            "uring_term",
+            "uring_has_leader",
+            "uring_commands_applied_total",
+            "uring_log_write_seconds_count",
+            "uring_log_write_seconds_bucket,le=0.001",
+            "uring_log_write_seconds_bucket,le=+Inf",
+            "uring_commit_seconds_sum",
+            "uring_reactor_delay_seconds_count",
+            "uring_http_answers_total,code=504",
+            "uring_role,role=Leader",
+            "uring_role,role=Learner",
+            "uring_peer_connected,id=1",
+            "process_resident_memory_bytes",
+        ):
+            self.assertIn(name, found)
+
+    async def test_same_series_afterwards(self) -> None:
+        """And none appears later: only values change."""
+        before = await self.scraped()
+        self.gateway.submit(Put("a", "1"), lambda result: None)
+        self.gateway.measures.log_write.observe(0.0003)
+        await self.request("GET", "/kv/none")
+        after = await self.scraped()
+        self.assertEqual(
+            {name for name in before if "python_gc" not in name},
+            {name for name in after if "python_gc" not in name},
+        )
+        self.assertEqual(after["uring_log_write_seconds_count"], 1)
+        self.assertEqual(after["uring_log_write_seconds_bucket,le=0.00025"], 0)
+        self.assertEqual(after["uring_log_write_seconds_bucket,le=0.0005"], 1)
+        self.assertEqual(after["uring_http_answers_total,code=404"], 1)
+        self.assertEqual(after["uring_http_answers_total,code=200"], 1)
+
+
+class HealthTests(SiteTestCase):
+    async def answered(self, path: str) -> tuple[int, str]:
+        response = await self.request("GET", path)
+        self.assertEqual(response.headers["content-type"], "text/plain; charset=utf-8")
+        return response.code, response.body.decode()
+
+    async def test_well(self) -> None:
+        """A node that is well says so in one word, or check by check."""
+        self.assertEqual(await self.answered("/livez"), (200, "ok\n"))
+        self.assertEqual(await self.answered("/readyz"), (200, "ok\n"))
+        code, text = await self.answered("/readyz?verbose")
+        self.assertEqual(code, 200)
+        self.assertIn("[+]leader ok\n", text)
+        self.assertTrue(text.endswith("\nok\n"))
+
+    async def test_without_a_leader(self) -> None:
+        """Without a leader it is alive, but not ready."""
+        self.gateway.leader = 0
+        self.assertEqual((await self.answered("/livez"))[0], 200)
+        code, text = await self.answered("/readyz")
+        self.assertEqual((code, text), (503, "[-]leader failed: none known\nnot ready\n"))
+
+    async def test_what_else_is_wrong(self) -> None:
+        """No member, a fault, a disk nearly full: each is named."""
+        self.gateway.known.clear()
+        self.gateway.faults.append("the disk hangs")
+        self.gateway.disk_free = 1000.0
+        code, text = await self.answered("/readyz")
+        self.assertEqual(code, 503)
+        for part in ("[-]member failed: POST /node/1", "[-]faults failed: the disk hangs"):
+            self.assertIn(part, text)
+        self.assertIn("[-]disk failed: 1000 bytes left", text)
+
+    async def test_unknown_space(self) -> None:
+        """A node that does not know how much space is left is not blamed for it."""
+        checks = {check.name: check.ok for check in health.ready(self.gateway.status(), -1)}
+        self.assertTrue(checks["disk"])
+
+    async def test_behind(self) -> None:
+        """A node with much to apply is not ready."""
+        status = {**self.gateway.status(), "commit_index": health.BEHIND_MAX + 1}
+        checks = {check.name: check.detail for check in health.ready(status, -1) if not check.ok}
+        self.assertEqual(list(checks), ["applied"])
+
+
+class ClusterTests(SiteTestCase):
+    async def test_shown(self) -> None:
+        """Every member is listed with what it told of itself."""
+        response = await self.request("GET", "/cluster")
+        self.assertEqual(response.json()[0]["role"], "Leader")
