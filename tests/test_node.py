@@ -11,6 +11,7 @@ from uring.errors import OutcomeUnknown, Overloaded, Unavailable
 from uring.feed import Change
 from uring.machines.commands import Get, Old, Put
 from uring.machines.proposal import Proposal, encode
+from uring.node import ALONE_BYTES
 from uring.raft.messages import Append, Heartbeat
 from uring.wire.envelopes import Forward, ForwardRefused
 
@@ -152,6 +153,43 @@ class DiskTests(NodeTestCase):
         self.assertEqual(answers, [])
         bench.pass_time(2 * ELECTION)
         self.assertEqual(bench.query(Get("beep"), stale=True), [None])
+
+    def test_small_write_to_a_quick_disk_does_not_wait_for_the_thread(self) -> None:
+        """The turn that proposes it syncs and answers it; a large one is the thread's."""
+        bench = self.leader()
+        bench.disk.is_quick = True
+        answers = bench.submit(Put("beep", "boop"))
+        bench.clock.advance(0)
+        self.assertEqual((answers, bench.disk.pending), ([Old(None)], 0))
+        self.assertEqual(bench.directory.log.last_index(), bench.node.raft.commit)
+        large = bench.submit(Put("beep", "x" * ALONE_BYTES))
+        bench.clock.advance(0)
+        self.assertEqual((large, bench.disk.pending), ([], 1))
+        bench.settle()
+        self.assertEqual(large, [Old("boop")])
+
+    def test_nothing_overtakes_what_the_thread_writes(self) -> None:
+        """While it is at work, a small write waits its turn, however quick the disk says it is."""
+        bench = self.leader()
+        bench.submit(Put("beep", "x" * ALONE_BYTES))
+        bench.clock.advance(0)
+        bench.disk.is_quick = True
+        answers = bench.submit(Put("beep", "boop"))
+        bench.clock.advance(0)
+        self.assertEqual((answers, bench.disk.pending), ([], 1))
+        bench.settle()
+        self.assertEqual(answers, [Old("x" * ALONE_BYTES)])
+
+    def test_failed_small_write_is_final(self) -> None:
+        """What fails in the reactor's thread ends the node as it would in the other one."""
+        bench = self.leader()
+        bench.disk.is_quick = True
+        bench.disk.fail_next(OSError("no space"))
+        answers = bench.submit(Put("beep", "boop"))
+        bench.clock.advance(0)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(bench.stopped, ["the log could not be written: no space"])
+        self.assertEqual((answers, bench.submit(Put("a", "b"))[0].code), ([], 503))
 
     def test_leader_with_a_hanging_disk_steps_down(self) -> None:
         """A write that hangs beyond an election time-out ends leadership, and /status says why."""

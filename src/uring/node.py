@@ -51,6 +51,12 @@ from uring.wire.envelopes import (
 
 PeerMessage = Message | Envelope
 
+LOG_FAILED = "the log could not be written"
+
+ALONE_BYTES = 4096
+"""Entries of at most so many bytes may be synced in the reactor thread: some commands of some
+clients.  Where more of them gather, it has better things to do than to wait for the disk."""
+
 HELD_FACTOR = 16
 """How many times its usual size the log may have while a follower gets a snapshot: as much may be
 written meanwhile, and the follower needs it afterwards."""
@@ -115,6 +121,7 @@ class Node:
     """The last leader, if its process has ended and there is no other yet."""
     _last_tick: float = field(default=0.0, init=False)
     _appends: list[StorageAppend] = field(factory=list, init=False)
+    _applies: list[StorageApply] = field(factory=list, init=False)
     _conf_index: int = field(default=0, init=False)
     """Where the last change of the members stands that was applied in this life."""
     _late_state: HardState | None = field(default=None, init=False)
@@ -415,11 +422,22 @@ class Node:
         call, self._turn_call = self._turn_call, None
         if call is not None and call.active():
             call.cancel()
-        # What comes while a leader's disk is writing makes one entry afterwards: entries that wait
-        # for that disk one by one cost a message to each follower and an answer each.
-        if not (self._writing and self.raft.is_leader):
-            self._propose_gathered()
-        self._ask_read_index()
+        more = True
+        while more and self._running:
+            # What comes while a leader's disk is writing makes one entry afterwards: entries that
+            # wait for that disk one by one cost a message to each follower and an answer each.
+            if not (self._writing and self.raft.is_leader):
+                self._propose_gathered()
+            self._ask_read_index()
+            self._take_ready()
+            # Others wait for what is written here, and the disk works while this thread applies.
+            more = self._write()
+            more = self._apply_committed() or more
+        if not self._installing:
+            for read in self.reads.ready(self.directory.state.applied_index):
+                read.done(self.machines.query(self.directory.state, read.query))
+
+    def _take_ready(self) -> None:
         while self.raft.has_ready():
             ready = self.raft.ready()
             if ready.soft_state is not None:
@@ -430,11 +448,7 @@ class Node:
             if ready.append is not None:
                 self._appends.append(ready.append)
             if ready.apply is not None:
-                self._apply(ready.apply)
-        self._write()
-        if not self._installing:
-            for read in self.reads.ready(self.directory.state.applied_index):
-                read.done(self.machines.query(self.directory.state, read.query))
+                self._applies.append(ready.apply)
 
     def _propose_gathered(self) -> None:
         while (taken := self.proposals.take()) is not None:
@@ -493,13 +507,16 @@ class Node:
 
     # -- the disk --------------------------------------------------------------------------------
 
-    def _write(self) -> None:
-        """Hand everything that gathered to the disk thread as one synced batch, one at a time."""
+    def _write(self) -> bool:
+        """Write everything that gathered as one synced batch, one at a time; True if that is done.
+
+        The disk thread does it, unless the reactor has hardly anything else to do.
+        """
         if self._writing or not (self._appends or not self._is_only_commit(self._late_state)):
-            return
+            return False
         if self._appends and self._appends[0].snapshot is not None:
             self._install(self._appends.pop(0))
-            return
+            return False
         hard_state, self._late_state = self._late_state, None
         entries: list[Entry] = []
         responses: list[Any] = []
@@ -511,11 +528,14 @@ class Node:
                 _overwrite(entries, append.entries)
         if not entries and self._is_only_commit(hard_state):
             self._late_state = hard_state
-            if responses:
-                self._deliver(responses)
-                self.wake()
-            return
+            self._deliver(responses)
+            return bool(responses)
         batch = self.directory.log.prepare(hard_state, entries)
+        if self._is_alone(entries) and self.disk.is_quick:
+            if self.survived(self.disk.run_now(batch.write), LOG_FAILED):
+                batch.done()
+                self._deliver(responses)
+            return True
         self._writing = True
 
         def done() -> None:
@@ -526,7 +546,12 @@ class Node:
             self._deliver(responses)
             self._turn()
 
-        self._in_thread(self.disk, batch, "the log could not be written", done)
+        self._in_thread(self.disk, batch, LOG_FAILED, done)
+        return False
+
+    def _is_alone(self, entries: Sequence[Entry]) -> bool:
+        """Tell whether a write is so small that hardly anybody else can be waiting."""
+        return sum([len(entry.data) for entry in entries]) <= ALONE_BYTES
 
     def _is_only_commit(self, hard_state: HardState | None) -> bool:
         """Tell whether all that is new is the commit index, which can wait for the next write.
@@ -563,6 +588,7 @@ class Node:
         """
         assert append.snapshot is not None
         meta = append.snapshot.meta
+        self._apply_committed()  # to the state that goes; it may be asked until then
         job = self.transfers.install(meta)
         self._late_state = None  # of the log that goes
         self._writing = self._installing = True
@@ -581,7 +607,7 @@ class Node:
                 self._deliver(append.responses)
                 self.wake()
 
-            self._in_thread(self.disk, batch, "the log could not be written", log_begun)
+            self._in_thread(self.disk, batch, LOG_FAILED, log_begun)
 
         self._in_thread(self.disk, job, "a snapshot could not be installed", state_replaced)
 
@@ -641,6 +667,13 @@ class Node:
         self._in_thread(self.disk, batch, "the log could not be compacted", done)
 
     # -- applying --------------------------------------------------------------------------------
+
+    def _apply_committed(self) -> bool:
+        """Apply what the core has handed out, in order; True if that was anything."""
+        applies, self._applies = self._applies, []
+        for apply in applies:
+            self._apply(apply)
+        return bool(applies)
 
     def _apply(self, apply: StorageApply) -> None:
         state = self.directory.state

@@ -37,6 +37,20 @@ class SimDisk:
             self._begin()
 
     @property
+    def is_quick(self) -> bool:
+        """Sometimes, when nothing is under way and no fault makes it slow."""
+        faults = self.life.world.faults
+        idle = not self._jobs and not faults.disk_delay(self.life, self.random)
+        return idle and self.random.random() < 0.5
+
+    def run_now(self, fn: Callable[[], Any]) -> Any:
+        """Do a job in no time."""
+        try:
+            return fn()
+        except Exception:
+            return Failure()
+
+    @property
     def pending(self) -> int:
         """Jobs that were not reported yet."""
         return len(self._jobs)

@@ -91,6 +91,44 @@ class DiskThreadTests(TestCase):
         self.assertEqual((disk.last_duration, disk.longest_duration), (0.0, 3.0))
         self.assertIsNone(disk.busy_since())
 
+    async def test_quick(self) -> None:
+        """A job may run here while the others have been quick and none is under way."""
+        now = [100.0]
+        disk = DiskThread(reactor, clock=lambda: now[0])
+
+        def job(seconds: float) -> int:
+            now[0] += seconds
+            return threading.get_ident()
+
+        self.assertEqual(disk.run_now(partial(job, 0.001)), threading.get_ident())
+        self.assertIsInstance(disk.run_now(lambda: 1 // 0), Failure)
+        self.assertTrue(disk.is_quick)
+        disk.run_now(partial(job, 0.02))
+        self.assertFalse(disk.is_quick)
+        self.assertAlmostEqual(disk.longest_duration, 0.02)
+        for _ in range(5):
+            disk.submit(partial(job, 0.0), lambda result: None)
+        self.assertFalse(disk.is_quick)
+        await disk.stop()
+        self.assertFalse(disk.is_quick)
+
+    async def test_slow_disk_is_forgotten_in_time(self) -> None:
+        """After a slow job the next few are the thread's, then it may be tried again."""
+        now = [100.0]
+        disk, jobs = DiskThread(reactor, clock=lambda: now[0]), 0
+
+        def job() -> None:
+            now[0] += 0.0001
+
+        disk.run_now(lambda: now.append(now.pop() + 0.1))
+        while not disk.is_quick:
+            jobs += 1
+            finished = Deferred[Any]()
+            disk.submit(job, finished.callback)
+            await finished
+        self.assertTrue(10 < jobs < 30, jobs)
+        await disk.stop()
+
     async def test_stop(self) -> None:
         """Stopping waits for what is queued; afterwards nothing is taken."""
         disk, results = DiskThread(reactor), list[Any]()

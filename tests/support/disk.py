@@ -17,6 +17,8 @@ class ManualDisk:
 
     last_duration: float = 0.0
     longest_duration: float = 0.0
+    is_quick: bool = False
+    """Whether :meth:`run_now` may be used."""
     _jobs: deque[tuple[Callable[[], Any], Callable[[Any], None]]] = field(factory=deque)
     _error: BaseException | None = None
     _stopped: bool = False
@@ -26,6 +28,13 @@ class ManualDisk:
         if self._stopped:
             raise RuntimeError("the disk is stopped")
         self._jobs.append((fn, done))
+
+    def run_now(self, fn: Callable[[], Any]) -> Any:
+        """Run a job at once and return what came of it."""
+        results: list[Any] = []
+        self._jobs.appendleft((fn, results.append))
+        self.run_one()
+        return results[0]
 
     @property
     def pending(self) -> int:
