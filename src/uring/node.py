@@ -36,6 +36,7 @@ from uring.raft.ready import StorageAppend, StorageApply
 from uring.raft.types import Entry, EntryKind, HardState, Role
 from uring.reads import LinearizableReads
 from uring.reports import Reports
+from uring.space import DiskSpace
 from uring.transfers import Transfers
 from uring.wire.envelopes import (
     AdminReply,
@@ -47,6 +48,7 @@ from uring.wire.envelopes import (
     Report,
     SnapshotAck,
     SnapshotChunk,
+    SpaceReport,
 )
 
 PeerMessage = Message | Envelope
@@ -82,6 +84,8 @@ class NodeSettings:
     log_bytes_max: int = 64 << 20
     trailing_entries: int = 5_000
     """Applied entries that stay in the log for followers that are a little behind."""
+    disk_reserve: int = 0
+    """Bytes that must be free for new data to be taken; 0 to watch nothing."""
 
 
 @define
@@ -105,6 +109,8 @@ class Node:
     facts: Callable[[], dict[str, float]] = dict
     """What only the surroundings know of this node; see :class:`uring.reports.Reports`."""
     measures: Measures = field(factory=Measures)
+    free_bytes: Callable[[], int] | None = None
+    """Measures what is free on the disk, in a thread; None where nothing is watched."""
     log: Logger = field(factory=lambda: Logger(namespace="uring.node"))
 
     proposals: Proposals = field(init=False)
@@ -113,6 +119,7 @@ class Node:
     transfers: Transfers = field(init=False)
     lessor: Lessor = field(init=False)
     reports: Reports = field(init=False)
+    space: DiskSpace = field(init=False)
     notices: CommitNotices = field(init=False)
     _turn_call: IDelayedCall | None = field(default=None, init=False)
     _tick_call: IDelayedCall | None = field(default=None, init=False)
@@ -158,6 +165,12 @@ class Node:
             read=lambda after, count: leases.every(self.directory.state, after, count),
             submit=self.submit,
             step=2 * settings.tick,
+        )
+        self.space = DiskSpace(
+            free=self.free_bytes,
+            reserve=settings.disk_reserve,
+            thread=self._measure,
+            changed=self._space_changed,
         )
         self.notices = CommitNotices(self.clock, self._send_to, self._guarded)
         self.reports = Reports(self, self.facts)
@@ -224,6 +237,8 @@ class Node:
             done(Unavailable("the node is stopping"))
         elif not self.raft.leader_id:
             done(Unavailable(self._no_leader()))
+        elif self.space.is_low and (full := self.space.refusal(command, self.raft.leader_id)):
+            done(full)
         else:
             self.proposals.add(command, done)
             self.wake()
@@ -317,6 +332,9 @@ class Node:
     def _snapshot_ack(self, message: SnapshotAck) -> None:
         self.transfers.acknowledged(message)
 
+    def _space_report(self, message: SpaceReport) -> None:
+        self.space.heard(message.from_, message.is_low)
+
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], None]]] = {
         Forward: _forwarded,
         ForwardRefused: _forward_refused,
@@ -326,10 +344,13 @@ class Node:
         Report: _reported,
         SnapshotChunk: _snapshot_chunk,
         SnapshotAck: _snapshot_ack,
+        SpaceReport: _space_report,
     }
 
     def peer_up(self, peer: int) -> None:
         """A connection to ``peer`` can be written to: what it may have missed is sent again."""
+        if self.space.own:
+            self._report_space([peer])
         if peer == self.raft.leader_id:
             self._send_unresolved()
             self.reads.ask_again()
@@ -340,6 +361,7 @@ class Node:
         if self._running:
             self.raft.report_unreachable(peer)
             self.transfers.peer_down(peer)
+            self.space.heard(peer, False)
             self.wake()
 
     def peer_refused(self, peer: int) -> None:
@@ -384,6 +406,7 @@ class Node:
         self.reads.sweep(now)
         self.administration.drive()
         self.transfers.sweep(now)
+        self.space.check(now)
         self.lessor.tick(self.raft.is_leader and not self._installing, gap)
         self.reports.sweep(now)
         if not self.raft.is_leader:
@@ -413,6 +436,20 @@ class Node:
             self.raft.step_down()
             self.log.error("leadership given up: the disk does not answer")
         return True
+
+    def _measure(self, free: Callable[[], int], done: Callable[[Any], None]) -> None:
+        self.background.submit(free, lambda found: self._guarded(lambda: done(found)))
+
+    def _space_changed(self, is_low: bool) -> None:
+        if is_low:
+            self._faults["space"] = "the disk has less than its reserve left: no new data is taken"
+        else:
+            self._faults.pop("space", None)
+        self._report_space(self.mesh.connected())
+
+    def _report_space(self, peers: Iterable[int]) -> None:
+        for peer in peers:
+            self.mesh.send(peer, [SpaceReport(to=peer, from_=self.id, is_low=self.space.own)])
 
     # -- the turn --------------------------------------------------------------------------------
 

@@ -53,6 +53,8 @@ class Settings:
     """Compact the log once it has this many applied entries,"""
     snapshot_bytes: int
     """or this many bytes, whichever comes first;"""
+    disk_reserve_mb: int
+    """Take no new data when less than this is free on the disk, in MiB."""
     insecure: bool
     """Start even where strangers could listen, or pass for a node."""
     peer_ca: str | None
@@ -170,6 +172,13 @@ class Options(usage.Options):
             "Entries to keep for followers when compacting",
             _integer("trailing-entries", 0, 2**40),
         ],
+        [
+            "disk-reserve-mb",
+            None,
+            128,
+            "Take no new data when less is free on the disk, in MiB; 0 to watch nothing",
+            _integer("disk-reserve-mb", 0, 2**30),
+        ],
     ]
     compData = usage.Completions(
         optActions={
@@ -279,6 +288,7 @@ class Options(usage.Options):
             snapshot_entries=self["snapshot-entries"],
             snapshot_bytes=self["snapshot-bytes"],
             trailing_entries=self["trailing-entries"],
+            disk_reserve_mb=self["disk-reserve-mb"],
             insecure=bool(self["insecure"]),
             peer_ca=self["peer-ca"],
             peer_cert=self["peer-cert"],

@@ -11,16 +11,17 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -28,7 +29,9 @@ import uring
 from uring import logs
 from uring.api.limits import Limits
 from uring.api.site import make_site
+from uring.descriptors import left_for_clients, raise_limit
 from uring.errors import UringError
+from uring.faults import UnhandledErrors
 from uring.feed import Feed
 from uring.machines.commands import SetSize
 from uring.machines.table import Machines
@@ -41,6 +44,7 @@ from uring.peers.mesh import LinkFactory, Mesh
 from uring.raft.core import RawNode
 from uring.raft.settings import Settings as RaftSettings
 from uring.security import Security, secure
+from uring.space import free_bytes
 from uring.store.directory import DataDirectory, open_directory
 from uring.store.disk import DiskThread
 from uring.store.failures import DirectoryError
@@ -125,12 +129,19 @@ class NodeService(Service):
     log: Logger = field(factory=lambda: Logger(namespace="uring"), init=False)
     security: Security = field(init=False)
     _address: str = field(default="", init=False)
+    _unhandled: UnhandledErrors = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._unhandled = UnhandledErrors(
+            lambda reason: self.reactor.callFromThread(self.fail_stop, reason)
+        )
 
     # -- up --------------------------------------------------------------------------------------
 
     def startService(self) -> None:
         """Start, or end the process with one line that says what to do."""
         super().startService()
+        globalLogPublisher.addObserver(self._unhandled)
         try:
             self.security = secure(self.settings, self.reactor)
             self._address = advertised(self.settings.advertise or self.settings.endpoint)
@@ -175,6 +186,7 @@ class NodeService(Service):
                 log_entries_max=settings.snapshot_entries,
                 log_bytes_max=settings.snapshot_bytes,
                 trailing_entries=settings.trailing_entries,
+                disk_reserve=settings.disk_reserve_mb << 20,
             ),
             clock=reactor,
             raft=raft,
@@ -190,15 +202,19 @@ class NodeService(Service):
             feed=feed,
             fail_stop=self.fail_stop,
             facts=Facts(directory.path, reactor.seconds),
+            free_bytes=partial(free_bytes, directory.path),
         )
         mesh.on_messages = node.receive
         mesh.on_hello = node.administration.greeted
         mesh.on_up = node.peer_up
         mesh.on_down = node.peer_down
         mesh.on_refused = node.peer_refused
+        limits = Limits()
+        connections = left_for_clients(raise_limit(), limits.connections)
+        limits = evolve(limits, connections=connections)
         self.site = make_site(
             gateway=node,
-            limits=Limits(),
+            limits=limits,
             allowed_hosts=self._hosts(),
             reactor=reactor,
             version=uring.__version__,
@@ -309,6 +325,7 @@ class NodeService(Service):
     def stopService(self) -> Deferred[None]:
         """Hand over, answer what waits, sync, close; within :data:`STOP_SECONDS` in any case."""
         super().stopService()
+        globalLogPublisher.removeObserver(self._unhandled)
         _exit_after(STOP_SECONDS, 1)
         return Deferred.fromCoroutine(self._take_down())
 

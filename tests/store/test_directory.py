@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -145,6 +147,19 @@ class RefusalTests(DirectoryTestCase):
             os.seteuid(65534)
             self.addCleanup(os.seteuid, 0)
         self.assertIn("is not writable", self.refused(self.path))
+
+    def test_read_only_file_system(self) -> None:
+        """What is mounted read-only is refused as such, whether the directory is there or not."""
+
+        def refusing(path: object, *rest: object, **more: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        mounted = types.SimpleNamespace(f_flag=os.ST_RDONLY)
+        self.open().close()
+        self.patch(os, "statvfs", lambda path: mounted)
+        self.assertIn("mount it read-write", self.refused(self.path))
+        self.patch(os, "mkdir", refusing)
+        self.assertIn("mount it read-write", self.refused(self.path / "new"))
 
     def test_log_missing(self) -> None:
         """A state without its log is refused, and no new log is made."""

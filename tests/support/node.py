@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -102,7 +102,13 @@ class Bench:
         self.directory.close()
 
 
-def make_bench(path: str, bootstrap: bool = True, node_id: int = 1, **settings: Any) -> Bench:
+def make_bench(
+    path: str,
+    bootstrap: bool = True,
+    node_id: int = 1,
+    free_bytes: Callable[[], int] | None = None,
+    **settings: Any,
+) -> Bench:
     """Return a node that has started in ``path``, the founder of a cluster or a stranger."""
     directory = open_directory(path, node_id)
     if bootstrap and not directory.identity.cluster_id:
@@ -142,6 +148,7 @@ def make_bench(path: str, bootstrap: bool = True, node_id: int = 1, **settings: 
         machines=Machines(),
         feed=Feed(),
         fail_stop=stopped.append,
+        free_bytes=free_bytes,
     )
     node.start()
     return Bench(node, clock, disk, background, mesh, directory, stopped)

@@ -6,6 +6,7 @@ from typing import Any
 
 from autobahn.twisted.resource import WebSocketResource
 from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
 from twisted.web.http import RESPONSES, datetimeToString
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -21,6 +22,8 @@ from uring.api.rest import Rest
 from uring.api.websocket import SessionFactory
 
 SWEEP_SECONDS = 1.0
+
+_log = Logger(namespace="uring.http")
 
 
 class Root(Resource):
@@ -127,9 +130,13 @@ class UringSite(Site):
     def _sweep(self) -> None:
         now = self.now = self.clock.seconds()
         self._heads.clear()  # they hold the date
-        for channel in list(self.channels):
-            channel.check(now, self.limits)
         self._sweeping = self.clock.callLater(SWEEP_SECONDS, self._sweep)
+        for channel in list(self.channels):
+            try:
+                channel.check(now, self.limits)
+            except Exception:  # one client's trouble must not spare the others their time-outs
+                _log.failure("a connection could not be checked")
+                self.channels.discard(channel)
 
     def close(self) -> None:
         """Tell every client that the node goes away, and close its connection."""

@@ -202,7 +202,11 @@ class SessionFactory(WebSocketServerFactory):  # type: ignore[misc]
         """Send the replies that wait for the end of a turn."""
         protocols, self._with_replies = self._with_replies, []
         for protocol in protocols:
-            protocol._flush()
+            try:
+                protocol._flush()
+            except Exception:  # the others still wait for theirs
+                _log.failure("replies could not be sent")
+                protocol.dropConnection(abort=True)
 
     def close_all(self) -> None:
         """Tell every client that the node goes away."""

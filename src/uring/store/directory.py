@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -235,6 +236,8 @@ def _lock(directory: Path) -> BinaryIO:
     directory.mkdir(parents=True, exist_ok=True)
     for path in missing:
         sync_directory(path.parent)
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         raise PermissionError(f"no permission to write in {directory}")
     file = (directory / LOCK).open("ab")
@@ -259,6 +262,8 @@ def _explained(directory: Path) -> Iterator[None]:
 
 def _explain(error: BaseException) -> str:
     text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return "is on a file system that cannot be written to; mount it read-write"
     if isinstance(error, PermissionError) or "Permission denied" in text:
         return f"is not writable ({text}); give this user the right to write there"
     if isinstance(error, NotADirectoryError | FileExistsError):

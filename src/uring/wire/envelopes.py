@@ -104,6 +104,13 @@ class Report(_Addressed):
     body: bytes
 
 
+@frozen(kw_only=True)
+class SpaceReport(_Addressed):
+    """Whether the sender's disk has less than its reserve left."""
+
+    is_low: bool
+
+
 Envelope: TypeAlias = (
     Forward
     | ForwardRefused
@@ -113,4 +120,5 @@ Envelope: TypeAlias = (
     | SnapshotChunk
     | SnapshotAck
     | Report
+    | SpaceReport
 )
