@@ -15,6 +15,7 @@ from uring.api.request import UringRequest
 from uring.api.site import SWEEP_SECONDS
 from uring.errors import Unavailable
 from uring.machines.base import MemoryState
+from uring.machines.commands import PutOp, Txn
 
 GET = b"GET /kv/k HTTP/1.1\r\nHost: localhost\r\n\r\n"
 BODY = b'{"value":"v"}'
@@ -118,7 +119,7 @@ class ParserTests(SynchronousTestCase):
         data = POST[:place] + junk + POST[place:]
         found = parser().parse(data, 0)
         if found is not None:
-            head = data[: found.end - len(found.body)]
+            head = data[: min(found.end, len(data)) - len(found.body)]
             self.assertTrue(head.endswith(b"\r\n\r\n"))
             self.assertEqual(head.count(b"\r\n\r\n"), 1)
             self.assertEqual(head.lower().count(b"\nhost:"), 1)
@@ -308,6 +309,13 @@ class ConversationTests(SiteTestCase):
         response = await self.request("GET", "/kv/k")
         self.assertEqual((response.code, response.headers["retry-after"]), (503, "1"))
         self.assertEqual(response.headers["content-type"], "application/problem+json")
+
+    async def test_bytes_that_are_no_text(self) -> None:
+        """A value that is no UTF-8 is shown as base64, by either way."""
+        self.gateway.submit(Txn([], [PutOp("k", b"\xff")]), lambda result: None)
+        for extra in ({}, {"X_Slow": "1"}):
+            response = await self.request("GET", "/kv/k", **extra)
+            self.assertEqual(response.json(), {"key": "k", "value": {"base64": "/w=="}})
 
     async def test_a_fault_of_ours(self) -> None:
         """What fails inside is a 500 without a word of it, logged."""

@@ -37,6 +37,7 @@ class ClientTestCase(SynchronousTestCase):
         self.client = Client(ADDRESS, reactor=Clock(), http=stub)
 
     def respond(self, method: Any, url: str, params: Any, headers: Any, data: bytes) -> Any:
+        self.params = params
         self.seen.append((method.decode(), url, json.loads(data) if data else None))
         code, names, body = self.answer
         encoded = {name.encode(): value.encode() for name, value in names.items()}
@@ -73,6 +74,29 @@ class KeyTests(ClientTestCase):
         self.answered(201)
         self.result(self.client.put("a/b%20\u00e9?#", "x"))
         self.assertEqual(self.seen[0][1], f"http://{ADDRESS}/kv/a%2Fb%2520%C3%A9%3F%23")
+
+    def test_batch(self) -> None:
+        """A list of commands is posted, and answered in its order, refusals too."""
+        refusal = {"code": 503, "data": None, "error": {"detail": "no leader"}}
+        self.answered(200, [{"code": 201, "data": None}, refusal])
+        commands = [("Put", {"key": "a", "store": "b"}), ("Get", {"key": "c"})]
+        stored, refused = self.result(self.client.batch(commands, stale=True))
+        self.assertEqual((stored.code, stored.data), (201, None))
+        self.assertRaises(Unavailable, refused.expect, 200)
+        self.assertEqual(self.params, {b"consistency": [b"stale"]})
+        body = [{"Put": {"key": "a", "store": "b"}}, {"Get": {"key": "c"}}]
+        self.assertEqual(self.seen, [("POST", f"http://{ADDRESS}/kv", body)])
+
+    def test_batch_that_is_no_batch(self) -> None:
+        """None and too many commands are not sent; other answers than a list are recognized."""
+        self.failureResultOf(Deferred.fromCoroutine(self.client.batch([])), ValueError)
+        many = [("Get", {"key": "a"})] * 1025
+        self.failureResultOf(Deferred.fromCoroutine(self.client.batch(many)), ValueError)
+        self.assertEqual(self.seen, [])
+        wrong: list[Any] = [None, {}, [], [{}], ["x"], [{"code": 200, "data": None}] * 2]
+        for body in wrong:
+            self.answered(200, body)
+            self.failed(self.client.batch(many[:1]), ProtocolError)
 
     def test_cas(self) -> None:
         """A compare-and-swap tells whether it stored, and what it found when not."""

@@ -75,6 +75,28 @@ class RequestTests(SessionTestCase):
         self.receive({"rid": 1, "code": 404, "data": None})
         self.assertIsNone(self.successResultOf(getting))
 
+    def test_batch(self) -> None:
+        """Several commands go in one message, and their replies come together, refusals too."""
+        asking = self.session.batch([("Put", {"key": "a", "store": "b"}), ("Get", {"key": "c"})])
+        self.assertEqual(
+            self.sent,
+            [[{"Put": {"rid": 1, "key": "a", "store": "b"}}, {"Get": {"rid": 2, "key": "c"}}]],
+        )
+        refusal = {"rid": 2, "code": 503, "data": None, "error": {"detail": "no leader"}}
+        self.receive([{"rid": 1, "code": 201, "data": None}, refusal])
+        replies = self.successResultOf(asking)
+        self.assertEqual([reply.code for reply in replies], [201, 503])
+        self.assertRaises(Unavailable, replies[1].expect, 200)
+
+    def test_batch_without_an_end(self) -> None:
+        """A batch whose connection is lost ends as unknown; none and too many are not sent."""
+        asking = self.session.batch([("Get", {"key": "a"}), ("Get", {"key": "b"})])
+        self.assertRaises(ValueError, self.session.batch, [])
+        self.assertRaises(ValueError, self.session.batch, [("Get", {"key": "a"})] * 1025)
+        self.assertEqual(len(self.sent), 1)
+        self.session.connection_lost("gone")
+        self.failureResultOf(asking, OutcomeUnknown)
+
     def test_time_out(self) -> None:
         """A request without a reply ends as unknown, and its late reply is ignored."""
         asking = self.session.request("Put", key="a", store="b")

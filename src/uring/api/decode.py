@@ -25,6 +25,10 @@ _DIGITS_MAX = 20
 _STRUCTURE_BYTES_MAX = 1024
 """What a message may have beside its texts and spaces; our longest has about a hundred bytes."""
 _TEXTS_MAX = 64
+COMMAND_STRUCTURE_BYTES_MAX = 64
+"""The same for each command of a list, beside the list's own; a Put has about thirty."""
+_COMMAND_TEXTS_MAX = 12
+_LIST = re.compile(rb"[ \t\r\n]*\[")
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 """One without an end reaches to the message's end: a search that fails would begin anew at every
 quote, and take the square of the message's length."""
@@ -64,13 +68,20 @@ _JSON = json.JSONDecoder(
 """Made once: json.loads would make one for each request."""
 
 
-def parse(data: bytes, depth_max: int) -> Any:
-    """Return the value of a JSON text.  Raises BadRequest, and nothing else."""
+def parse(data: bytes, depth_max: int, commands_max: int = 0) -> Any:
+    """Return the value of a JSON text.  Raises BadRequest, and nothing else.
+
+    A list may be as large as ``commands_max`` commands are, if that is not 0.
+    """
     if not data.strip():
         raise BadRequest("the body is empty; send a JSON object")
     # A million small values would hold up everybody else while they are being looked at.
-    bare = _TEXT.sub(b"", data, count=_TEXTS_MAX).translate(None, b" \t\r\n")
-    if len(bare) > _STRUCTURE_BYTES_MAX:
+    many = commands_max if commands_max and _LIST.match(data) else 0
+    texts_max = _TEXTS_MAX + many * _COMMAND_TEXTS_MAX
+    bare = _TEXT.sub(b"", data, count=texts_max).translate(None, b" \t\r\n")
+    if len(bare) > _STRUCTURE_BYTES_MAX + many * COMMAND_STRUCTURE_BYTES_MAX:
+        if many:
+            raise BadRequest(f"a list must hold 1 to {many} commands")
         raise BadRequest("no request has that many fields, levels or digits")
     try:
         value = _JSON.decode(data.decode("utf-8"))

@@ -43,6 +43,7 @@ class CasBody(Struct, forbid_unknown_fields=True):
     check: str | None = None
 
 
+_MISSING = replies.refused(NotFound("no such key"))
 _PLAIN_PUT = msgspec.json.Decoder(PutBody)
 
 
@@ -76,10 +77,12 @@ class Keys:
 
     def _get(self, key: str, stale: bool, reply: Reply) -> None:
         def done(value: Any) -> None:
-            if isinstance(value, str):
-                reply(Answer(200, replies.dumps({"key": key, "value": value})))
+            if value is None:
+                reply(_MISSING)
+            elif isinstance(value, UringError):
+                reply(replies.refused(value))
             else:
-                reply(replies.refused(NotFound("no such key") if value is None else value))
+                reply(Answer(200, replies.dumps({"key": key, "value": value})))
 
         self.gateway.query(Get(key), done, stale)
 

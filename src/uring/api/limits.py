@@ -19,6 +19,10 @@ class Limits:
     """The longest key with every byte percent-escaped."""
     json_depth: int = 32
     """Our deepest message has three levels."""
+    batch_commands: int = 1024
+    """Commands in one message or body: applying them takes some milliseconds."""
+    batch_answer_bytes: int = 8 * 1024 * 1024
+    """The answers to them together; what does not fit is left out, and said so."""
     in_flight: int = 4096
     """Commands of one WebSocket without an answer; beyond it the socket is not read from."""
     fragments: int = 4096

@@ -6,8 +6,13 @@ optional field for each of its commands, so that one call decodes and checks a m
 
 from __future__ import annotations
 
-import msgspec
+from typing import Any
+
 from msgspec import UNSET, Raw, Struct, UnsetType
+
+from uring.errors import BadRequest
+
+RID_MIN, RID_MAX = -(1 << 63), (1 << 64) - 1
 
 
 class _Args(Struct, forbid_unknown_fields=True, frozen=True):
@@ -142,6 +147,23 @@ PROTOCOLS: dict[str, type[Control]] = {
     "Version": Told,
 }
 
-PLAIN = msgspec.json.Decoder(Plain)
-
 SUBSCRIBABLE = ("kv", "mring", "uring")
+
+
+def rid_of(value: Any) -> int | None:
+    """Return the request's id wherever it is, to name it even in an error."""
+    for _ in range(4):
+        if not isinstance(value, dict):
+            return None
+        rid = value.get("rid")
+        if type(rid) is int and RID_MIN <= rid <= RID_MAX:
+            return rid
+        value = value.get("cmd") or (next(iter(value.values())) if len(value) == 1 else None)
+    return None
+
+
+def check_rid(args: Struct) -> None:
+    """Refuse an id that does not fit in 64 bits."""
+    rid = getattr(args, "rid", None)
+    if rid is not None and not RID_MIN <= rid <= RID_MAX:
+        raise BadRequest("rid must fit in 64 bits")

@@ -90,6 +90,17 @@ def problem(code: int, detail: str, **more: Any) -> bytes:
     return dumps({"type": "about:blank", "title": title, "status": code, "detail": detail, **more})
 
 
+def reply(rid: int, code: int, data: Any) -> bytes:
+    """Return the WebSocket's reply to a command."""
+    return dumps({"rid": rid, "code": code, "data": data})
+
+
+def error(rid: int | None, code: int, detail: str) -> bytes:
+    """Return the WebSocket's reply that refuses a command."""
+    shown = {"code": code, "title": TITLES.get(code, "Error"), "detail": detail}
+    return dumps({"rid": rid, "code": code, "data": None, "error": shown})
+
+
 def ring(result: Ring) -> list[dict[str, Any]]:
     """Return the ring as clients see it."""
     return [{"id": node.id, "vnodes": list(node.vnodes)} for node in result.nodes]
@@ -182,6 +193,15 @@ _OUTCOMES: dict[type, Callable[[Any], Outcome]] = {
 }
 
 
+def shown(rid: int, result: Any) -> bytes:
+    """Return the reply that tells ``result``."""
+    code, data, why = outcome(result)
+    refused = isinstance(result, UringError | Invalid)
+    if refused or (isinstance(result, Ring) and result.problem):
+        return error(rid, code, why)
+    return reply(rid, code, data)
+
+
 def retry_after(error: UringError) -> int | None:
     """Return the seconds after which it is worth trying again, where that can be said."""
     if isinstance(error, Overloaded):
@@ -200,5 +220,6 @@ def refused(error: UringError) -> Answer:
     return Answer(error.code, body, PROBLEM, retry_after(error))
 
 
-BROKEN = trouble(500, "an internal error; the node's log says more")
+INTERNAL = "an internal error; the node's log says more"
+BROKEN = trouble(500, INTERNAL)
 """The answer where our own code failed."""

@@ -14,10 +14,12 @@ from twisted.web.http import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from uring.api import decode, health, replies
+from uring.api.bulk import serve_list
 from uring.api.gateway import Gateway
 from uring.api.keys import KeyResource, is_stale, option, text_after
 from uring.api.limits import Limits
 from uring.api.metrics import CONTENT_TYPE, exposition, make_registry
+from uring.api.replies import Answer
 from uring.errors import NotFound, UringError
 from uring.machines.commands import (
     AddNode,
@@ -176,6 +178,23 @@ class Rest:
         return _json(request, 200, {"leader": node_id})
 
     # -- keys and values -------------------------------------------------------------------------
+
+    @app.route("/kv", methods=["POST"])
+    def commands(self, request: Request) -> Deferred[bytes]:
+        """Run a list of commands."""
+        answered: Deferred[Answer] = Deferred()
+
+        def reply(answer: Answer) -> None:
+            if not answered.called:
+                answered.callback(answer)
+
+        body = _content(request).read()
+        serve_list(self.gateway, self.limits, request.uri, body, reply)
+        return answered.addCallback(lambda answer: _sized(request, answer.kind, answer.body))
+
+    @app.route("/kv", methods=["GET", "DELETE"])
+    def no_key(self, request: Request) -> bytes:
+        raise NotFound("name the key: /kv/{key}; or POST a list of commands")
 
     @app.route("/kv/", branch=True, methods=["GET", "POST", "DELETE"])
     @app.route("/data/", branch=True, methods=["GET", "POST", "DELETE"])

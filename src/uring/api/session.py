@@ -8,14 +8,15 @@ from typing import Any, TypeAlias
 import msgspec
 import orjson
 from attrs import define, field
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from uring.api import decode, messages, replies
+from uring.api.batch import Batch, plain_command, plain_commands
 from uring.api.gateway import Gateway
 from uring.api.limits import Limits
-from uring.api.messages import PLAIN, PROTOCOLS, SUBSCRIBABLE, Control
+from uring.api.messages import PROTOCOLS, SUBSCRIBABLE, Control, check_rid, rid_of
 from uring.errors import BadRequest, NotFound, UringError
 from uring.feed import Change
 from uring.machines.commands import (
@@ -25,22 +26,15 @@ from uring.machines.commands import (
     Get,
     GetNodes,
     GetSize,
-    Invalid,
     Old,
     Put,
     RemoveNode,
-    Ring,
     SetSize,
 )
-from uring.machines.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
 
 Send: TypeAlias = Callable[[bytes], None]
 
 _log = Logger(namespace="uring.websocket")
-_RID_MIN, _RID_MAX = -(1 << 63), (1 << 64) - 1
-_PLAIN_PUT_QUOTES = 12
-"""Quotation marks in a Put whose texts hold none: with as many, no field can be there twice."""
-_PLAIN_GET_QUOTES = 8
 _encode_text = msgspec.json.Encoder().encode
 _JSON_NULL = b"null"
 
@@ -78,22 +72,34 @@ class Session:
     def received(self, data: bytes) -> None:
         """Take one text message."""
         self.gateway.measures.messages += 1
-        if self._protocol == "KV" and b"\\" not in data and self._plain(data):
+        if self._protocol == "KV" and self._plain(data):
             return
-        rid: int | None = None
         try:
-            value = decode.parse(data, self.limits.json_depth)
-            rid = _rid_of(value)
-            self._run(self._protocol, value)
+            value = decode.parse(data, self.limits.json_depth, self.limits.batch_commands)
+            if isinstance(value, list):
+                self._batch(value)
+                return
         except UringError as error:
-            self.send(_error(rid, error.code, str(error)))
+            self.send(replies.error(None, error.code, str(error)))
+        else:
+            self.take(self._protocol, value)
+
+    def take(self, protocol: str, value: Any) -> None:
+        """Run one command of ``protocol``, and answer whatever is wrong with it."""
+        rid = rid_of(value)
+        try:
+            self._run(protocol, value)
+        except UringError as error:
+            self.send(replies.error(rid, error.code, str(error)))
         except Exception:
             _log.failure("a message failed")
-            self.send(_error(rid, 500, "an internal error; the node's log says more"))
+            self.send(replies.error(rid, 500, replies.INTERNAL))
 
     def binary(self) -> None:
         """Take a message that is no text."""
-        self.send(_error(None, BadRequest.code, "send JSON as text messages, not binary ones"))
+        self.send(
+            replies.error(None, BadRequest.code, "send JSON as text messages, not binary ones")
+        )
 
     def close(self) -> None:
         """The socket is gone; what is in flight goes on without it."""
@@ -103,30 +109,39 @@ class Session:
         self._subscriptions.clear()
 
     def _plain(self, data: bytes) -> bool:
-        """Run a well-formed Put or Get at little cost; False if the long way has to look at it."""
-        quotes = data.count(b'"')
-        try:
-            if quotes == _PLAIN_PUT_QUOTES:
-                put = PLAIN.decode(data).Put
-                if put is UNSET or not _RID_MIN <= put.rid <= _RID_MAX:
-                    return False
-                if len(put.key) > KEY_BYTES_MAX // 4:
-                    return False
-                if not put.key or len(put.store) > VALUE_BYTES_MAX // 4:
-                    return False
-                self._submit_put(put.rid, put.key, put.store)
-                return True
-            if quotes == _PLAIN_GET_QUOTES:
-                get = PLAIN.decode(data).Get
-                if get is UNSET or not _RID_MIN <= get.rid <= _RID_MAX:
-                    return False
-                if not get.key or len(get.key) > KEY_BYTES_MAX // 4:
-                    return False
-                self._get(get.rid, get.key, False)
-                return True
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        """Run good Puts and Gets at little cost; False if the long way has to look at them."""
+        if data.startswith(b"["):
+            commands = plain_commands(data, self.limits.batch_commands)
+            if commands is None:
+                return False
+            batch = Batch(len(commands), self.limits.batch_answer_bytes, self.send)
+            for place, command in enumerate(commands):
+                self._run_plain(command, batch.slot(place, command.Put is UNSET))
+            return True
+        single = plain_command(data)
+        if single is None:
             return False
-        return False
+        self._run_plain(single, self.send)
+        return True
+
+    def _run_plain(self, command: messages.Plain, send: Send) -> None:
+        put, get = command.Put, command.Get
+        if put is not UNSET:
+            self._submit_put(put.rid, put.key, put.store, send)
+        elif get is not UNSET:
+            self._get(get.rid, get.key, False, send)
+
+    def _batch(self, values: list[Any]) -> None:
+        """Run each of ``values`` on its own; all are answered together."""
+        if not 0 < len(values) <= self.limits.batch_commands:
+            raise BadRequest(f"a list must hold 1 to {self.limits.batch_commands} commands")
+        batch = Batch(len(values), self.limits.batch_answer_bytes, self.send)
+        for place, value in enumerate(values):
+            self.part(batch.slot(place, _is_read(value))).take(self._protocol, value)
+
+    def part(self, send: Send) -> Part:
+        """Return what runs one command of a list."""
+        return Part(self.gateway, self.limits, self.version, send, self.busy, self)
 
     def _run(self, protocol: str, value: Any) -> None:
         """Run the message ``value`` in the grammar of ``protocol``."""
@@ -146,7 +161,7 @@ class Session:
             self._as(value["As"])
             return
         args = getattr(decode.convert(value, shape), name)
-        _check_rid(args)
+        check_rid(args)
         if name in Control.__struct_fields__:
             getattr(self, f"_control_{name.lower()}")(args)
         else:
@@ -188,10 +203,10 @@ class Session:
             self.send(orjson.dumps({"Unsubscribed": {"rid": args.rid, "channel": args.channel}}))
 
     def _control_status(self, args: messages.Rid) -> None:
-        self.send(_reply(args.rid, 200, self.gateway.status()))
+        self.send(replies.reply(args.rid, 200, self.gateway.status()))
 
     def _control_version(self, args: messages.Rid) -> None:
-        self.send(_reply(args.rid, 200, self.version))
+        self.send(replies.reply(args.rid, 200, self.version))
 
     _status_get = _control_status
     _version_get = _control_version
@@ -205,35 +220,35 @@ class Session:
     def _kv_get(self, args: messages.GetArgs) -> None:
         if args.consistency not in ("linearizable", "stale"):
             raise BadRequest("consistency must be linearizable or stale")
-        self._get(args.rid, decode.check_key(args.key), args.consistency == "stale")
+        self._get(args.rid, decode.check_key(args.key), args.consistency == "stale", self.send)
 
-    def _get(self, rid: int, key: str, stale: bool) -> None:
+    def _get(self, rid: int, key: str, stale: bool, send: Send) -> None:
         def done(value: Any) -> None:
             self._answered()
             if isinstance(value, str):
-                self.send(b'{"rid":%d,"code":200,"data":%b}' % (rid, _encode_text(value)))
+                send(b'{"rid":%d,"code":200,"data":%b}' % (rid, _encode_text(value)))
             elif value is None:
-                self.send(b'{"rid":%d,"code":404,"data":null}' % rid)
+                send(b'{"rid":%d,"code":404,"data":null}' % rid)
             elif isinstance(value, bytes):
-                self.send(_reply(rid, 200, value))
+                send(replies.reply(rid, 200, value))
             else:
-                self.send(_error(rid, value.code, str(value)))
+                send(replies.error(rid, value.code, str(value)))
 
         self._asked()
         self.gateway.query(Get(key), done, stale)
 
     def _kv_put(self, args: messages.PutArgs) -> None:
         key, store = decode.check_key(args.key), decode.check_value(args.store)
-        self._submit_put(args.rid, key, store)
+        self._submit_put(args.rid, key, store, self.send)
 
-    def _submit_put(self, rid: int, key: str, store: str) -> None:
+    def _submit_put(self, rid: int, key: str, store: str, send: Send) -> None:
         def done(result: Any) -> None:
             self._answered()
             if type(result) is Old:
                 old = _JSON_NULL if result.value is None else _encode_value(result.value)
-                self.send(b'{"rid":%d,"code":201,"data":%b}' % (rid, old))
+                send(b'{"rid":%d,"code":201,"data":%b}' % (rid, old))
             else:
-                self._outcome(rid, result)
+                send(replies.shown(rid, result))
 
         self._asked()
         self.gateway.submit(Put(key, store), done)
@@ -252,9 +267,9 @@ class Session:
         def done(value: Any) -> None:
             self._answered()
             if isinstance(value, UringError):
-                self.send(_error(args.rid, value.code, str(value)))
+                self.send(replies.error(args.rid, value.code, str(value)))
             else:
-                self.send(_reply(args.rid, 404 if value is None else 200, value))
+                self.send(replies.reply(args.rid, 404 if value is None else 200, value))
 
         self._asked()
         self.gateway.query(GetSize(), done)
@@ -266,7 +281,7 @@ class Session:
     def _mring_getnodes(self, args: messages.Rid) -> None:
         def done(value: Any) -> None:
             self._answered()
-            self._outcome(args.rid, value)
+            self.send(replies.shown(args.rid, value))
 
         self._asked()
         self.gateway.query(GetNodes(), done)
@@ -282,16 +297,16 @@ class Session:
     def _uring_getnodes(self, args: messages.Rid) -> None:
         members = self.gateway.members()
         nodes = [{"id": node_id, "address": members[node_id]} for node_id in sorted(members)]
-        self.send(_reply(args.rid, 200, nodes))
+        self.send(replies.reply(args.rid, 200, nodes))
 
     _uring_members = _uring_getnodes
 
     def _uring_getnode(self, args: messages.MemberArgs) -> None:
         members = self.gateway.members()
         if args.id not in members:
-            self.send(_reply(args.rid, 404, None))
+            self.send(replies.reply(args.rid, 404, None))
         else:
-            self.send(_reply(args.rid, 200, {"id": args.id, "address": members[args.id]}))
+            self.send(replies.reply(args.rid, 200, {"id": args.id, "address": members[args.id]}))
 
     def _uring_addnode(self, args: messages.MemberArgs) -> None:
         address = None if args.address is None else decode.check_address(args.address)
@@ -315,12 +330,14 @@ class Session:
             self._answered()
             error = getattr(result, "value", None)
             if error is None:
-                self.send(_reply(args.rid, 200, {"id": args.id}))
+                self.send(replies.reply(args.rid, 200, {"id": args.id}))
             elif isinstance(error, UringError):
-                self.send(_error(args.rid, error.code, str(error)))
+                self.send(replies.error(args.rid, error.code, str(error)))
             else:
                 _log.failure("a membership command failed", failure=result)
-                self.send(_error(args.rid, 500, "an internal error; the node's log says more"))
+                self.send(
+                    replies.error(args.rid, 500, "an internal error; the node's log says more")
+                )
 
         act().addBoth(done)
 
@@ -329,18 +346,10 @@ class Session:
     def _submit(self, rid: int, command: Any) -> None:
         def done(result: Any) -> None:
             self._answered()
-            self._outcome(rid, result)
+            self.send(replies.shown(rid, result))
 
         self._asked()
         self.gateway.submit(command, done)
-
-    def _outcome(self, rid: int, result: Any) -> None:
-        code, data, error = replies.outcome(result)
-        refused = isinstance(result, UringError | Invalid)
-        if refused or (isinstance(result, Ring) and result.problem):
-            self.send(_error(rid, code, error))
-        else:
-            self.send(_reply(rid, code, data))
 
     def _asked(self) -> None:
         self.in_flight += 1
@@ -355,34 +364,33 @@ class Session:
             self.busy(False)
 
 
+@define(eq=False)
+class Part(Session):
+    """Runs one command of a list: its reply goes to ``send``, and it counts for ``whole``.
+
+    What changes the conversation itself is refused: a list holds commands, each with one reply.
+    """
+
+    whole: Session
+
+    def _refuse(self, args: Any) -> None:
+        raise BadRequest("send Select, Subscribe and Unsubscribe by themselves, not in a list")
+
+    _control_select = _control_subscribe = _control_unsubscribe = _refuse
+
+    def _asked(self) -> None:
+        self.whole._asked()
+
+    def _answered(self) -> None:
+        self.whole._answered()
+
+
 def _protocol(name: str) -> str:
     if name not in PROTOCOLS:
         raise BadRequest(f"unknown protocol {name[:64]!r}; known are {', '.join(PROTOCOLS)}")
     return name
 
 
-def _rid_of(value: Any) -> int | None:
-    """Return the request's id wherever it is, to name it even in an error."""
-    for _ in range(4):
-        if not isinstance(value, dict):
-            return None
-        rid = value.get("rid")
-        if type(rid) is int and _RID_MIN <= rid <= _RID_MAX:
-            return rid
-        value = value.get("cmd") or (next(iter(value.values())) if len(value) == 1 else None)
-    return None
-
-
-def _check_rid(args: Struct) -> None:
-    rid = getattr(args, "rid", None)
-    if rid is not None and not _RID_MIN <= rid <= _RID_MAX:
-        raise BadRequest("rid must fit in 64 bits")
-
-
-def _reply(rid: int, code: int, data: Any) -> bytes:
-    return replies.dumps({"rid": rid, "code": code, "data": data})
-
-
-def _error(rid: int | None, code: int, detail: str) -> bytes:
-    error = {"code": code, "title": replies.TITLES.get(code, "Error"), "detail": detail}
-    return replies.dumps({"rid": rid, "code": code, "data": None, "error": error})
+def _is_read(value: Any) -> bool:
+    """Tell whether ``value`` is a command that certainly changes nothing."""
+    return isinstance(value, dict) and set(value) == {"Get"}

@@ -10,8 +10,8 @@ What goes wrong is raised as one of :mod:`uring.errors`; its ``definite`` says w
 may still take effect.
 """
 
-from uring.client.answers import RingNode, Swap
+from uring.client.answers import Reply, RingNode, Swap
 from uring.client.rest import Client
-from uring.client.websocket import Reply, Subscription, WebSocketSession
+from uring.client.websocket import Subscription, WebSocketSession
 
 __all__ = ["Client", "Reply", "RingNode", "Subscription", "Swap", "WebSocketSession"]

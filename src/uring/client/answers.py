@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -91,3 +91,29 @@ def ring(answer: Any) -> list[RingNode]:
         return [RingNode(str(node["id"]), tuple(map(int, node["vnodes"]))) for node in answer]
     except (KeyError, TypeError, ValueError) as error:
         raise ProtocolError(f"not a ring: {answer!r}") from error
+
+
+@frozen
+class Reply:
+    """One reply: ``code`` as in HTTP, ``data`` as the protocol says, ``error`` if refused."""
+
+    rid: int | None
+    code: int
+    data: Any
+    error: dict[str, Any] | None = None
+
+    def expect(self, *codes: int) -> Reply:
+        """Return self when the code is one of ``codes``, raise UringError when not."""
+        if self.code in codes:
+            return self
+        raise error_for(self.code, describe(self.error, f"code {self.code}"))
+
+
+BATCH_COMMANDS_MAX = 1024
+"""What a node takes in one message."""
+
+
+def check_batch(commands: Sequence[object]) -> None:
+    """Raise ValueError unless a node takes that many commands at once."""
+    if not 0 < len(commands) <= BATCH_COMMANDS_MAX:
+        raise ValueError(f"a batch holds 1 to {BATCH_COMMANDS_MAX} commands, not {len(commands)}")

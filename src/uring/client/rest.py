@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import quote
 
 import orjson
 
-from uring.client.answers import ProtocolError, RingNode, Swap, ring
+from uring.client.answers import ProtocolError, Reply, RingNode, Swap, check_batch, ring
 from uring.client.transport import Answer, Request, Transport
 from uring.client.websocket import WebSocketSession, connect
 
@@ -136,6 +137,29 @@ class Client:
         if answer.expect(200, 404).code == 404:
             return None
         return _current(answer.json)
+
+    async def batch(
+        self, commands: Sequence[tuple[str, Mapping[str, Any]]], *, stale: bool = False
+    ) -> list[Reply]:
+        """Send up to 1024 commands of keys and values in one request.
+
+        ``commands`` are (name, fields), such as ("Put", {"key": "k", "store": "v"}); names are Get,
+        Put, Delete, Cas.  Returns their replies in the same order; each may be a refusal.  They are
+        no transaction.  Raises ValueError for none or too many.
+        """
+        check_batch(commands)
+        suffix = "?consistency=stale" if stale else ""
+        body = [{name: dict(fields)} for name, fields in commands]
+        answers = (await self._ask("POST", f"/kv{suffix}", body)).expect(200).json
+        try:
+            replies = [
+                Reply(None, int(each["code"]), each["data"], each.get("error")) for each in answers
+            ]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ProtocolError(f"no answers to a list of commands: {answers!r}") from error
+        if len(replies) != len(commands):
+            raise ProtocolError(f"{len(replies)} answers to {len(commands)} commands")
+        return replies
 
     # The ring
 

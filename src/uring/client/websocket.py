@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
-from attrs import define, field, frozen
+from attrs import define, field
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from uring.client.answers import describe, error_for
+from uring.client.answers import Reply, check_batch
 from uring.errors import OutcomeUnknown, Overloaded, Unavailable, UringError
 
 EVENTS_WAITING_MAX = 10_000
@@ -24,22 +25,6 @@ MESSAGE_BYTES_MAX = 64 * 2**20
 _log = Logger()
 
 EventListener = Callable[[dict[str, Any]], None]
-
-
-@frozen
-class Reply:
-    """One reply: ``code`` as in HTTP, ``data`` as the protocol says, ``error`` if refused."""
-
-    rid: int | None
-    code: int
-    data: Any
-    error: dict[str, Any] | None = None
-
-    def expect(self, *codes: int) -> Reply:
-        """Return self when the code is one of ``codes``, raise UringError when not."""
-        if self.code in codes:
-            return self
-        raise error_for(self.code, describe(self.error, f"code {self.code}"))
 
 
 @define(eq=False)
@@ -156,6 +141,22 @@ class WebSocketSession:
         reply = await self.request_as("KV", "Delete", key=key)
         return reply.expect(200).data if reply.code != 404 else None
 
+    def batch(self, commands: Sequence[tuple[str, Mapping[str, Any]]]) -> Deferred[list[Reply]]:
+        """Send up to 1024 commands of the selected protocol in one message.
+
+        ``commands`` are (name, fields), such as ("Put", {"key": "k", "store": "v"}).  The Deferred
+        fires with their replies in the same order; each may be a refusal.  The commands are no
+        transaction.  Raises ValueError for none or too many.
+        """
+        check_batch(commands)
+        message, replies = [], []
+        for name, fields in commands:
+            rid, reply = self._expect_reply()
+            message.append({name: {"rid": rid, **fields}})
+            replies.append(reply)
+        self._send(message)
+        return gatherResults(replies, consumeErrors=True).addErrback(first_error)
+
     # Subscriptions
 
     def listen(self, channel: str, listener: EventListener) -> None:
@@ -190,7 +191,11 @@ class WebSocketSession:
         except orjson.JSONDecodeError:
             _log.warn("the server sent something that is not JSON")
             return
-        if not isinstance(message, dict):
+        if isinstance(message, list):
+            for each in message:
+                if isinstance(each, dict):
+                    self._reply(each)
+        elif not isinstance(message, dict):
             _log.warn("the server sent something that is no object")
         elif isinstance(event := message.get("Msg"), dict):
             self._publish(event)
@@ -227,7 +232,7 @@ class WebSocketSession:
     def _timed_out(self, result: Any, seconds: float) -> Any:
         raise OutcomeUnknown(f"no reply in {seconds:g} s; the outcome is unknown")
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any] | list[dict[str, Any]]) -> None:
         if self._gone is not None:
             raise Unavailable(f"the connection is closed ({self._gone})")
         self._send_text(orjson.dumps(message))
@@ -252,6 +257,13 @@ class WebSocketSession:
             )
         elif message.get("error") is not None:
             _log.warn("an error of no request: {error}", error=message["error"])
+
+
+def first_error(failure: Failure) -> Failure:
+    """Return what happened to the one of several replies that failed first."""
+    if isinstance(failure.value, FirstError):
+        return failure.value.subFailure
+    return failure
 
 
 class _Protocol(WebSocketClientProtocol):  # type: ignore[misc]
