@@ -153,6 +153,24 @@ class BadFrameTests(SiteTestCase):
         for data in cases.values():
             await self.closed(1002, data=data)
 
+    async def test_close_frame_lost_in_a_reset(self) -> None:
+        """Autobahn's timer drops fractions: a second for the closing handshake could be none."""
+        delays: list[float] = []
+        factory = self.site.websockets
+        call_later = factory._batched_timer.call_later
+
+        class Timer:
+            def call_later(self, delay: float, function: Any, *arguments: Any) -> Any:
+                delays.append(delay)
+                return call_later(delay, function, *arguments)
+
+        socket = await self.websocket()
+        self.patch(factory, "_batched_timer", Timer())
+        socket.raw.write(masked(b"{}", 0xC1))
+        await self.until_close(socket)
+        self.assertEqual(len(delays), 1)
+        self.assertGreaterEqual(delays[0], 2)
+
     async def test_text_that_is_none(self) -> None:
         """Text that is not UTF-8, even split over fragments, is closed as such."""
         snake = "🐍".encode()

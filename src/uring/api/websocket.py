@@ -20,6 +20,9 @@ _log = Logger(namespace="uring.websocket")
 GOING_AWAY = 1001
 POLICY = 1008
 """Section 7.4.1 of RFC 6455; autobahn lets applications send codes from 3000 only by hand."""
+CLOSE_SECONDS = 2
+"""For a client's part of the closing handshake.  Autobahn's timer counts from the last whole second
+on: of 1 nothing may be left, and the close frame is lost in the reset that follows."""
 
 
 @implementer(IPushProducer)
@@ -182,7 +185,7 @@ class SessionFactory(WebSocketServerFactory):  # type: ignore[misc]
             autoPingTimeout=limits.ping_seconds,
             autoPingRestartOnAnyTraffic=True,
             openHandshakeTimeout=5,
-            closeHandshakeTimeout=1,
+            closeHandshakeTimeout=CLOSE_SECONDS,
             failByDrop=False,  # say why first
             tcpNoDelay=True,
             perMessageCompressionAccept=lambda offers: None,
