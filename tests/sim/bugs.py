@@ -20,6 +20,7 @@ from uring import reads as node_reads
 from uring.errors import OutcomeUnknown, Unavailable
 from uring.machines import sessions, table
 from uring.machines.sessions import first_time
+from uring.members import Administration
 from uring.raft import core as core_module
 from uring.raft import (
     dispatch,
@@ -34,11 +35,12 @@ from uring.raft import (
 from uring.raft import log as log_module
 from uring.raft import proposals as core_proposals
 from uring.raft.local import StorageAppendResponse
-from uring.raft.messages import Heartbeat, HeartbeatResponse, ReadIndex, Vote
+from uring.raft.messages import AppendResponse, Heartbeat, HeartbeatResponse, ReadIndex, Vote
 from uring.raft.state import State
 from uring.raft.types import HardState, Role
 from uring.store import log as store_log
 from uring.store import state as store_state
+from uring.store.transaction import StateTransaction
 from uring.wire.envelopes import ForwardRefused
 
 Patch = tuple[Any, str, Any]
@@ -296,17 +298,19 @@ def _() -> list[Patch]:
     return [(log_module.RaftLog, "matches", lambda self, index, term: index <= self.last_index)]
 
 
-@bug("follower commits past what matches")
+@bug("an answer stands for all that was sent")
 def _() -> list[Patch]:
-    maybe_append = log_module.RaftLog.maybe_append
+    on_append_response = replication.on_append_response
 
-    def eager(self: Any, prev_index: int, prev_term: int, entries: Any, commit: int) -> Any:
-        matched = maybe_append(self, prev_index, prev_term, entries, commit)
-        if matched is not None:
-            self.commit_to(min(commit, self.last_index))
-        return matched
+    def generous(state: State, message: Any) -> None:
+        peer = state.progress.get(message.from_)
+        if peer is not None and not message.reject and message.index:
+            message = evolve(message, index=max(message.index, peer.next - 1))
+        on_append_response(state, message)
 
-    return [(log_module.RaftLog, "maybe_append", eager)]
+    rules = dict(dispatch._RULES)
+    rules[Role.LEADER] = {**rules[Role.LEADER], AppendResponse: generous}
+    return [(dispatch, "_RULES", rules)]
 
 
 @bug("heartbeats carry the leader's commit")
@@ -378,12 +382,23 @@ def _() -> list[Patch]:
 # -- membership ----------------------------------------------------------------------------------
 
 
-@bug("single-server changes without the 2015 fix")
+@bug("a change proposed while another is under way")
 def _() -> list[Patch]:
     return [
         (core_proposals, "_why_not", lambda state, change, pending: ""),
         (core_module.RawNode, "conf_change_pending", property(lambda self: False)),
     ]
+
+
+@bug("single-server changes without the 2015 fix")
+def _() -> list[Patch]:
+    become_leader = election._become_leader
+
+    def forgetful(state: State) -> None:
+        become_leader(state)
+        state.pending_conf_index = 0
+
+    return [(election, "_become_leader", forgetful)]
 
 
 @bug("learners count")
@@ -402,13 +417,25 @@ def _() -> list[Patch]:
     return [(Configuration, "committed_index", committed_index)]
 
 
-@bug("campaign with a membership change to apply")
+@bug("members not kept with the state")
 def _() -> list[Patch]:
-    return [
-        (log_module.RaftLog, "has_unapplied_conf_change", lambda self: False),
-        (core_proposals, "_why_not", lambda state, change, pending: ""),
-        (core_module.RawNode, "conf_change_pending", property(lambda self: False)),
-    ]
+    return [(StateTransaction, "set_conf_state", lambda self, conf_state: None)]
+
+
+@bug("an emptied disk is let in as the member it was")
+def _() -> list[Patch]:
+    check = Administration.check
+
+    def lenient(self: Any, hello: Any) -> Any:
+        refused = check(self, hello)
+        return None if refused is not None and refused.code == "instance" else refused
+
+    return [(Administration, "check", lenient)]
+
+
+@bug("a removal answered before it is durable")
+def _() -> list[Patch]:
+    return [(node_module.Node, "membership_is_durable", property(lambda self: True))]
 
 
 # -- snapshots -----------------------------------------------------------------------------------

@@ -66,6 +66,9 @@ class Faults:
             kind for kind in RATES if mood.random() < 0.6 and kind not in world.options.without
         ]
         self._calm = 10 ** mood.uniform(-0.5, 0.4) * world.options.amount
+        if world.stage.is_open:
+            # Little else goes wrong, or no script would ever come to its end.
+            self._calm *= 0.1
         # In some worlds leaders are deposed again and again, while members come and go.
         self._stormy = mood.random() < 0.25
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,8 @@ class Network:
         self.weather = Weather()
         self.blocked: set[tuple[int, int]] = set()
         """Pairs (from, to) between which nothing gets through."""
+        self.loses: Callable[[Life, Life, Any], bool] = lambda sender, receiver, message: False
+        """What a script has decided about a message, beside the weather."""
         self._busy_until: dict[tuple[int, int], float] = {}
 
     def begin(self) -> None:
@@ -170,7 +172,11 @@ class Network:
         if weather.loss and random.random() < weather.loss:
             counts["messages lost"] += len(messages)
             return
-        frame = list(messages)
+        frame = [each for each in messages if not self.loses(sender, receiver, each)]
+        if len(frame) < len(messages):
+            counts["messages lost by script"] += len(messages) - len(frame)
+            if not frame:
+                return
         if random.random() < CODEC_SHARE:
             frame = decode_messages(encode_messages(frame))
         copies = 1

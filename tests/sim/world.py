@@ -18,6 +18,7 @@ from tests.sim.faults import Faults
 from tests.sim.linearizable import Operation, offending_keys
 from tests.sim.network import Network, SimMesh
 from tests.sim.properties import Properties, Violation, WatchedMachines, WatchedNode
+from tests.sim.scripts import Stage
 from tests.sim.stores import Crashed, Files, open_files, simulated_files
 from uring.feed import Feed
 from uring.members import Member, encode_member
@@ -143,6 +144,11 @@ class World:
         self.history: list[Operation] = []
         self.wiped: set[int] = set()
         """Members that were found with another disk when the faults had ended."""
+        self.stage = Stage(self)
+        if self.stage.is_open:
+            # One entry in a message, several messages ahead, and a log that keeps them all.
+            self.raft_choices |= {"max_append_bytes": 0, "max_inflight_messages": 256}
+            self.log_entries = 10_000
         self.properties = Properties(self)
         self.network = Network(self, self.random("network"))
         self.faults = Faults(self)
@@ -185,6 +191,7 @@ class World:
         if what and self.options.trace:
             self.note(life, what)
         self.inside(life, work)
+        self.stage.look()
 
     def inside(self, life: Life, work: Callable[[], None]) -> None:
         """Run ``work`` as a part of ``life``, which may end there."""
@@ -337,6 +344,7 @@ class World:
 
     def _live(self) -> None:
         self.faults.begin()
+        self.stage.begin()
         self.network.begin()
         for client in self.clients:
             client.begin()
@@ -345,6 +353,7 @@ class World:
 
     def _calm_down(self) -> None:
         """Faults stop: in bounded time one leader, every client answered, all replicas equal."""
+        self.stage.end("the faults end")
         self.faults.end()
         deadline = self.now + CALM_SECONDS
         quiet = self.now + 5.0
