@@ -504,6 +504,11 @@ def _() -> list[Patch]:
     return [(table, "first_time", always)]
 
 
+@bug("an idempotency key forgotten")
+def _() -> list[Patch]:
+    return [(table.once, "apply", lambda transaction, command, run: run())]
+
+
 @bug("dedupe window forgotten on restart")
 def _() -> list[Patch]:
     load = store_state.StateStore.load

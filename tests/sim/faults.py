@@ -295,9 +295,14 @@ class Faults:
         life = self._life(random)
         if life is None:
             return None
-        self._slow[life.id] = random.choice((0.01, 0.05, 0.2))
-        self._later(random, 3.0, lambda: self._slow.pop(life.id, None))
-        return f"node {life.id}: {self._slow[life.id]} s"
+        seconds = random.choice((0.01, 0.05, 0.2))
+        self.slow_down(life.id, seconds, random.uniform(0.1, 3.0))
+        return f"node {life.id}: {seconds} s"
+
+    def slow_down(self, node: int, seconds: float, lasting: float) -> None:
+        """Let each write of a node take so many seconds more, on average, for a while."""
+        self._slow[node] = seconds
+        self.world.schedule(lasting, "", lambda: self._slow.pop(node, None))
 
     def _fail(self, random: Random, error: int) -> str | None:
         life = self._life(random)
@@ -380,11 +385,12 @@ class Faults:
 
         def wipe() -> None:
             self._replacing.add(old)
-            self.world.schedule(0.0, "", lambda: self._wipe(old))
+            self.world.schedule(0.0, "", lambda: self.wipe(old))
 
         return f"{old}, asked of {life.id}"
 
-    def _wipe(self, node_id: int) -> None:
+    def wipe(self, node_id: int) -> None:
+        """Empty the disk of a host that is no member."""
         host = self.world.hosts[node_id]
         if node_id not in self.world.properties.members():
             if host.life is not None:

@@ -271,6 +271,46 @@ def _has(stage: Stage, node: int, index: int) -> bool:
     return life is not None and life.directory.log.last_index() >= index
 
 
+def last_removal(stage: Stage, random: Random) -> Script:
+    """All members but the leader are removed; the last one's disk goes, and the power fails.
+
+    That a member was removed must survive the restart, or its vote is waited for that cannot come.
+    """
+    yield lambda: stage.settled() is not None, 3.0
+    a = stage.settled()
+    assert a is not None
+    others = [voter for voter in a.node.raft.conf_state.voters if voter != a.id]
+    random.shuffle(others)
+    removed: list[int] = []
+    stage.world.faults.slow_down(a.id, 0.1, 3.0)
+    for node in others:
+
+        def done(result: object, node: int = node) -> None:
+            if result is None:
+                removed.append(node)
+                if len(removed) == len(others):
+                    stage.world.schedule(0.0, "", partial(_wipe_and_cut, stage, node, a))
+
+        a.node.remove_member(node, True).addBoth(done)
+        yield lambda node=node: node in removed, 2.0  # type: ignore[misc]
+    yield lambda: (life := stage.life(a.id)) is not None and life.node.raft.is_leader, 4.0
+    for node in others:
+        if (life := stage.life(a.id)) is not None and stage.life(node) is not None:
+            life.later(
+                0.0,
+                f"a script adds {node}",
+                lambda life=life, node=node: life.node.add_member(  # type: ignore[misc]
+                    node, f"node{node}:1"
+                ).addErrback(lambda failure: None),
+            )
+            yield lambda node=node: node in stage.world.properties.members(), 3.0  # type: ignore[misc]
+
+
+def _wipe_and_cut(stage: Stage, node: int, life: Life) -> None:
+    stage.world.faults.wipe(node)
+    stage.world.end(life, "a script takes its power", power=True)
+
+
 def returning_leader(stage: Stage, random: Random) -> Script:
     """A leader that was cut off returns with entries that nobody else has, and restarts.
 
@@ -348,6 +388,7 @@ SCRIPTS: dict[str, Callable[[Stage, Random], Script]] = {
     "figure 8": figure_8,
     "two removals": two_removals,
     "removals by two leaders": partial(two_removals, by_two=True),
+    "last removal": last_removal,
     "returning leader": returning_leader,
     "deposed reader": deposed_reader,
 }
