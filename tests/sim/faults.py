@@ -302,7 +302,11 @@ class Faults:
     def slow_down(self, node: int, seconds: float, lasting: float) -> None:
         """Let each write of a node take so many seconds more, on average, for a while."""
         self._slow[node] = seconds
-        self.world.schedule(lasting, "", lambda: self._slow.pop(node, None))
+
+        def recover() -> None:
+            self._slow.pop(node, None)
+
+        self.world.schedule(lasting, "", recover)
 
     def _fail(self, random: Random, error: int) -> str | None:
         life = self._life(random)

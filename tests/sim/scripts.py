@@ -74,7 +74,6 @@ class Stage:
         try:
             self._condition, seconds = next(self._script)
         except StopIteration:
-            self.world.faults.counts[self._name] += 1
             self.end("done")
         else:
             self._deadline = self.world.now + seconds
@@ -84,7 +83,7 @@ class Stage:
         if self._script is not None:
             self.world.note(None, f"script: {self._name}: {why}")
             self._script = None
-            self.lose(lambda sender, receiver, message: False)
+            self.world.network.loses = lambda sender, receiver, message: False
             if self.world.faults.active:
                 self._plan(self._names)
 
@@ -92,6 +91,7 @@ class Stage:
 
     def lose(self, lost: Lost) -> None:
         """Decide from now on which messages are lost."""
+        self.world.faults.counts[self._name] += 1
         self.world.network.loses = lost
 
     def leader(self) -> Life | None:
@@ -282,6 +282,7 @@ def last_removal(stage: Stage, random: Random) -> Script:
     others = [voter for voter in a.node.raft.conf_state.voters if voter != a.id]
     random.shuffle(others)
     removed: list[int] = []
+    stage.lose(lambda sender, receiver, message: False)
     stage.world.faults.slow_down(a.id, 0.1, 3.0)
     for node in others:
 
