@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -141,6 +142,8 @@ def raise_limits() -> None:
 
 def main() -> None:
     """Measure what the command line asks for."""
+    # However it is ended, the nodes that it started are, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))
     parser = arguments()
     chosen = parser.parse_args()
     unknown = [name for name in chosen.stage if name not in STAGES]
