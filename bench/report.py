@@ -210,6 +210,8 @@ _PARTS: dict[str, tuple[str, Callable[[StageResult], str]]] = {
                 "syncs_of_leader": "syncs of the leader",
                 "syncs": "syncs of all three",
                 "syncs_per_put": "syncs per put",
+                "batches": "log batches of all three",
+                "syncs_per_batch": "syncs per batch, least node",
             },
         ),
     ),
@@ -232,7 +234,11 @@ _PARTS: dict[str, tuple[str, Callable[[StageResult], str]]] = {
 
 def page(results: Mapping[str, StageResult], plots: Sequence[str] = ()) -> str:
     """Return the whole page; ``plots`` are the files that lie beside it."""
-    lines = ["# Measured", "", NOTES, "## Targets", "", targets_table(results)]
+    lines = ["# Measured", "", NOTES]
+    quick = [name for name, result in results.items() if result.settings.get("quick")]
+    if quick:
+        lines += [f"**Run with --quick, and so no measurement: {', '.join(quick)}.**", ""]
+    lines += ["## Targets", "", targets_table(results)]
     lines += [f"![{name.partition('.')[0]}]({name})" for name in plots]
     for stage, (title, make) in _PARTS.items():
         result = results.get(stage)

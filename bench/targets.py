@@ -124,6 +124,7 @@ TARGETS = (
         True,
         "",
     ),
+    Target("synced writes for each log batch", "syncs", 1.0, _own("syncs_per_batch"), True, ""),
     Target("memory of a node with idle connections", "idle", 400, _own("resident_mb"), unit="MB"),
     Target("rate beside idle connections", "idle", 0.8, _own("ratio"), True, "x alone"),
 )

@@ -12,7 +12,7 @@ from bench.systems import System
 
 WORKERS = 32
 BIN_SECONDS = 0.1
-PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 0.5
 """A worker that had no answer for so long asks another node."""
 
 

@@ -33,8 +33,8 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def ask(port: int, method: str, path: str, body: Any = None, timeout: float = 5.0) -> Any:
-    """Return the JSON answer of one HTTP request.  Raises OSError or HTTPException."""
+def fetch(port: int, method: str, path: str, body: Any = None, timeout: float = 5.0) -> bytes:
+    """Return the body of one HTTP request's answer.  Raises OSError or HTTPException."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         content = None if body is None else json.dumps(body)
@@ -43,9 +43,15 @@ def ask(port: int, method: str, path: str, body: Any = None, timeout: float = 5.
         text = answer.read()
         if answer.status >= 300:
             raise OSError(f"{method} {path}: {answer.status} {text[:200]!r}")
-        return json.loads(text) if text else None
+        return text
     finally:
         connection.close()
+
+
+def ask(port: int, method: str, path: str, body: Any = None, timeout: float = 5.0) -> Any:
+    """Return the JSON answer of one HTTP request.  Raises OSError, HTTPException, ValueError."""
+    text = fetch(port, method, path, body, timeout)
+    return json.loads(text) if text else None
 
 
 class System:
@@ -94,6 +100,10 @@ class System:
     def log_index(self, node: int) -> int:
         """Return the index of a node's last entry.  Raises OSError."""
         raise NotImplementedError
+
+    def log_batches(self, node: int) -> int | None:
+        """Return how many batches a node has written to its log, if it tells.  Raises OSError."""
+        return None
 
     def term(self, node: int) -> int:
         """Return the term of a node, which every election raises.  Raises OSError."""

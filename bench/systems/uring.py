@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -11,8 +12,9 @@ from typing import Any
 
 import uring
 from bench.speakers.http import rest_request
-from bench.systems.base import System, ask
+from bench.systems.base import System, ask, fetch
 
+_LOG_WRITES = re.compile(r"^uring_log_write_seconds_count (\S+)$", re.MULTILINE)
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
@@ -69,6 +71,11 @@ class Uring(System):
     def log_index(self, node: int) -> int:
         """See System."""
         return int(self.status(node)["last_index"])
+
+    def log_batches(self, node: int) -> int | None:
+        """See System."""
+        found = _LOG_WRITES.search(fetch(self.ports[node], "GET", "/metrics").decode())
+        return int(float(found[1])) if found else None
 
     def term(self, node: int) -> int:
         """See System."""
