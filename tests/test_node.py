@@ -168,6 +168,17 @@ class DiskTests(NodeTestCase):
         bench.settle()
         self.assertEqual(large, [Old("boop")])
 
+    def test_small_write_was_not_counted(self) -> None:
+        """/metrics counts a batch of the log whichever thread has synced it."""
+        bench = self.leader()
+        bench.disk.is_quick = True
+        histograms = bench.node.measures.log_write, bench.node.measures.batch_entries
+        before = [sum(each.counts) for each in histograms]
+        bench.submit(Put("beep", "boop"))
+        bench.clock.advance(0)
+        after = [sum(each.counts) for each in histograms]
+        self.assertEqual(after, [count + 1 for count in before])
+
     def test_nothing_overtakes_what_the_thread_writes(self) -> None:
         """While it is at work, a small write waits its turn, however quick the disk says it is."""
         bench = self.leader()

@@ -568,19 +568,22 @@ class Node:
             self._deliver(responses)
             return bool(responses)
         batch = self.directory.log.prepare(hard_state, entries)
+
+        def written() -> None:
+            self.measures.log_write.observe(self.disk.last_duration)
+            self.measures.batch_entries.observe(len(entries))
+            batch.done()
+            self._deliver(responses)
+
         if self._is_alone(entries) and self.disk.is_quick:
             if self.survived(self.disk.run_now(batch.write), LOG_FAILED):
-                batch.done()
-                self._deliver(responses)
+                written()
             return True
         self._writing = True
 
         def done() -> None:
             self._writing = False
-            self.measures.log_write.observe(self.disk.last_duration)
-            self.measures.batch_entries.observe(len(entries))
-            batch.done()
-            self._deliver(responses)
+            written()
             self._turn()
 
         self._in_thread(self.disk, batch, LOG_FAILED, done)
