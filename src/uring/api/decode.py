@@ -68,19 +68,21 @@ _JSON = json.JSONDecoder(
 """Made once: json.loads would make one for each request."""
 
 
-def parse(data: bytes, depth_max: int, commands_max: int = 0) -> Any:
+def parse(data: bytes, depth_max: int, commands_max: int = 0, elements_max: int = 0) -> Any:
     """Return the value of a JSON text.  Raises BadRequest, and nothing else.
 
-    A list may be as large as ``commands_max`` commands are, if that is not 0.
+    A list may be as large as ``commands_max`` commands are, if that is not 0; anything else as
+    ``elements_max`` parts of a command of as many parts.
     """
     if not data.strip():
         raise BadRequest("the body is empty; send a JSON object")
     # A million small values would hold up everybody else while they are being looked at.
-    many = commands_max if commands_max and _LIST.match(data) else 0
+    is_list = commands_max and _LIST.match(data)
+    many = commands_max if is_list else elements_max
     texts_max = _TEXTS_MAX + many * _COMMAND_TEXTS_MAX
     bare = _TEXT.sub(b"", data, count=texts_max).translate(None, b" \t\r\n")
     if len(bare) > _STRUCTURE_BYTES_MAX + many * COMMAND_STRUCTURE_BYTES_MAX:
-        if many:
+        if is_list:
             raise BadRequest(f"a list must hold 1 to {many} commands")
         raise BadRequest("no request has that many fields, levels or digits")
     try:

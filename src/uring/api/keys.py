@@ -12,23 +12,29 @@ from attrs import define
 from msgspec import Struct
 from twisted.logger import Logger
 from twisted.web.http import parse_qs
+from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from uring.api import decode, replies
+from uring.api import conditional, decode, replies
+from uring.api.conditional import PLAIN, Conditions
 from uring.api.gateway import Gateway
 from uring.api.limits import Limits
 from uring.api.replies import Answer
 from uring.errors import BadRequest, NotFound, UringError
-from uring.machines.commands import Cas, Command, Delete, Get, Put, Result
+from uring.machines.commands import Cas, Command, Delete, Look, Put, Result, TxnDone
 from uring.machines.limits import VALUE_BYTES_MAX
+from uring.machines.values import Found
 
 _log = Logger(namespace="uring.rest")
 
 Reply: TypeAlias = Callable[[Answer], None]
 
 PREFIXES = (b"/kv/", b"/data/")
-METHODS = frozenset({b"GET", b"POST", b"DELETE"})
+METHODS = frozenset({b"GET", b"POST", b"PUT", b"DELETE"})
+_NUMBER = re.compile(rb"[0-9]{1,19}")
+_MEANT = (b"if-match", b"if-none-match", b"idempotency-key")
+"""Headers that mean something for a key."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN_PUT_QUOTES = 4
 """Quotation marks in a body whose texts hold none: with as many, no field can be there twice."""
@@ -54,48 +60,75 @@ class Keys:
     gateway: Gateway
     limits: Limits
 
-    def serve(self, method: bytes, uri: bytes, body: bytes, reply: Reply) -> None:
+    def serve(
+        self,
+        method: bytes,
+        uri: bytes,
+        body: bytes,
+        reply: Reply,
+        headers: Headers | None = None,
+    ) -> None:
         """Answer a request for a path under one of PREFIXES; ``reply`` is called exactly once.
 
-        ``method`` is one of METHODS, ``uri`` the request's target in origin form.
+        ``method`` is one of METHODS, ``uri`` the request's target in origin form; ``headers`` are
+        left out where none of them means anything for a key.
         """
         try:
             root, key, cas = _key(method, uri)
             if method == b"GET":
-                self._get(key, is_stale(uri), reply)
-            elif method == b"DELETE":
-                self._delete(key, reply)
+                self._get(key, uri, headers, reply)
+                return
+            lease = _lease(uri)
+            wanted = PLAIN if headers is None and not lease else _conditions(headers, lease)
+            if method == b"DELETE":
+                self._delete(key, wanted, reply)
             elif cas:
-                self._cas(key, body, root == "data", reply)
+                self._cas(key, body, root == "data", wanted, reply)
+            elif method == b"PUT":
+                command = conditional.put(key, _bounded(body), wanted)
+                self._submit(command, lambda result: conditional.stored(key, result), reply)
             else:
-                self._put(key, body, reply)
+                self._put(key, body, wanted, reply)
         except UringError as error:
             reply(replies.refused(error))
         except Exception:
             _log.failure("a request failed")
             reply(replies.BROKEN)
 
-    def _get(self, key: str, stale: bool, reply: Reply) -> None:
-        def done(value: Any) -> None:
-            if value is None:
+    def _get(self, key: str, uri: bytes, headers: Headers | None, reply: Reply) -> None:
+        raw = option(uri, "raw", ("false", "true")) == "true"
+        detail = option(uri, "detail", ("false", "true")) == "true"
+
+        def done(found: Any) -> None:
+            if found is None:
                 reply(_MISSING)
-            elif isinstance(value, UringError):
-                reply(replies.refused(value))
+            elif not isinstance(found, Found):
+                reply(replies.refused(found))
+            elif headers is not None and conditional.is_unchanged(headers, found):
+                reply(Answer(304, b"", etag=found.revision))
+            elif raw:
+                reply(Answer(200, found.value, replies.BYTES, etag=found.revision))
             else:
-                reply(Answer(200, replies.dumps({"key": key, "value": value})))
+                value = replies.text_or_bytes(found.value)
+                shown = replies.found(found) if detail else {"key": key, "value": value}
+                reply(Answer(200, replies.dumps(shown), etag=found.revision))
 
-        self.gateway.query(Get(key), done, stale)
+        self.gateway.query(Look(key), done, is_stale(uri))
 
-    def _put(self, key: str, body: bytes, reply: Reply) -> None:
+    def _put(self, key: str, body: bytes, wanted: Conditions, reply: Reply) -> None:
         value = self._value(body)
 
         def shown(result: Result) -> Answer:
+            if isinstance(result, TxnDone):
+                return conditional.posted(key, value, result)
             code, old, error = replies.outcome(result, created=True)
             if error:
                 return replies.trouble(code, error)
             return Answer(code, replies.dumps({"key": key, "value": value, "old": old}))
 
-        self._submit(Put(key, value), shown, reply)
+        plain = not wanted.compares and not wanted.lease
+        command = Put(key, value) if plain else conditional.put(key, value.encode(), wanted)
+        self._submit(conditional.repeatable(command, wanted), shown, reply)
 
     def _value(self, body: bytes) -> str:
         """Return what a body says is to be stored."""
@@ -112,10 +145,12 @@ class Keys:
     def _body(self, body: bytes, shape: type[Any]) -> Any:
         return decode.convert(decode.parse(body, self.limits.json_depth), shape)
 
-    def _cas(self, key: str, body: bytes, lenient: bool, reply: Reply) -> None:
-        wanted = self._body(body, CasBody)
-        store = decode.check_value(wanted.store)
-        check = None if wanted.check is None else decode.check_value(wanted.check)
+    def _cas(self, key: str, body: bytes, lenient: bool, wanted: Conditions, reply: Reply) -> None:
+        if wanted.compares or wanted.lease:
+            raise BadRequest("compare-and-swap has its condition in the body, and takes no lease")
+        swap = self._body(body, CasBody)
+        store = decode.check_value(swap.store)
+        check = None if swap.check is None else decode.check_value(swap.check)
 
         def shown(result: Result) -> Answer:
             code, data, error = replies.outcome(result)
@@ -123,16 +158,23 @@ class Keys:
                 return replies.trouble(code, error, key=key, value=data)
             return Answer(code, replies.dumps({"key": key, "value": store}))
 
-        self._submit(Cas(key, check, store, lenient), shown, reply)
+        command = conditional.repeatable(Cas(key, check, store, lenient), wanted)
+        self._submit(command, shown, reply)
 
-    def _delete(self, key: str, reply: Reply) -> None:
+    def _delete(self, key: str, wanted: Conditions, reply: Reply) -> None:
+        if wanted.lease:
+            raise BadRequest("a key that is removed hangs on no lease; leave ?lease out")
+
         def shown(result: Result) -> Answer:
+            if isinstance(result, TxnDone):
+                return conditional.removed(key, result)
             code, data, error = replies.outcome(result)
             if error:
                 return replies.trouble(code, error)
             return Answer(code, replies.dumps({"key": key, "value": data}))
 
-        self._submit(Delete(key), shown, reply)
+        command = conditional.delete(key, wanted) if wanted.compares else Delete(key)
+        self._submit(conditional.repeatable(command, wanted), shown, reply)
 
     def _submit(self, command: Command, shown: Callable[[Result], Answer], reply: Reply) -> None:
         """Propose ``command``, and answer with its result as it is ``shown``.
@@ -158,8 +200,33 @@ class KeyResource(Resource):
     def render(self, request: Any) -> Any:
         """Answer a request with one of METHODS, or HEAD."""
         method = b"GET" if request.method == b"HEAD" else request.method
-        self._keys.serve(method, request.uri, request.content.read(), request.answer)
+        headers = request.requestHeaders
+        given = headers if any(map(headers.hasHeader, _MEANT)) else None
+        self._keys.serve(method, request.uri, request.content.read(), request.answer, given)
         return NOT_DONE_YET
+
+
+def _conditions(headers: Headers | None, lease: int) -> Conditions:
+    return Conditions(lease=lease) if headers is None else conditional.conditions(headers, lease)
+
+
+def _bounded(value: bytes) -> bytes:
+    if len(value) > VALUE_BYTES_MAX:
+        raise BadRequest(f"a value must have at most {VALUE_BYTES_MAX} bytes")
+    return value
+
+
+def _lease(uri: bytes) -> int:
+    """Return the lease that a key shall hang on, 0 for none.  Raises BadRequest."""
+    query = uri.partition(b"?")[2]
+    if not query:
+        return 0
+    given = parse_qs(query, keep_blank_values=True).get(b"lease", [])
+    if not given:
+        return 0
+    if len(given) > 1 or not _NUMBER.fullmatch(given[0]) or not 0 < int(given[0]) < 1 << 63:
+        raise BadRequest("lease is the id of one, as POST /lease answered it")
+    return int(given[0])
 
 
 def is_stale(uri: bytes) -> bool:

@@ -53,15 +53,20 @@ TITLES = {
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
+BYTES = b"application/octet-stream"
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """What a request is answered with over REST; ``retry_after`` in seconds."""
+    """What a request is answered with over REST.
+
+    ``retry_after`` is in seconds; ``etag`` the revision of the value that is shown.
+    """
 
     code: int
     body: bytes
     kind: bytes = JSON
     retry_after: int | None = None
+    etag: int | None = None
 
 
 def dumps(value: Any) -> bytes:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
-from klein import Klein
 from msgspec import UNSET, Struct, UnsetType
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -15,18 +14,17 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from uring.api import decode, health, replies
 from uring.api.bulk import serve_list
-from uring.api.gateway import Gateway
-from uring.api.keys import KeyResource, is_stale, option, text_after
-from uring.api.limits import Limits
+from uring.api.keys import KeyResource, option, text_after
 from uring.api.metrics import CONTENT_TYPE, exposition, make_registry
 from uring.api.replies import Answer
+from uring.api.routes import as_json, content, kept, problem, raised, sized
+from uring.api.services import Services
 from uring.errors import NotFound, UringError
 from uring.machines.commands import (
     AddNode,
     Command,
     GetNodes,
     GetSize,
-    Query,
     RemoveNode,
     Ring,
     SetSize,
@@ -48,62 +46,26 @@ class MemberBody(Struct, forbid_unknown_fields=True):
     address: str | UnsetType = UNSET
 
 
-def _app() -> Klein:
-    app = Klein()
-    # Keys may hold slashes, also two in a row.
-    app.url_map.merge_slashes = False
-    return app
-
-
 def _nobody() -> tuple[int, int]:
     return 0, 0
 
 
 @define(eq=False, slots=False)
-class Rest:
+class Rest(Services):
     """The routes.  Handlers return bytes, a Deferred of them, or the resource to go on with."""
 
-    gateway: Gateway
-    limits: Limits
     version: str
     keys: KeyResource
     counts: Callable[[], tuple[int, int]] = _nobody
     """Returns how many HTTP connections and WebSockets are open."""
     _registry: Any = field(default=None, init=False)
-    app = _app()
-
-    # -- asking ----------------------------------------------------------------------------------
-
-    def _submit(self, command: Command) -> Deferred[Any]:
-        """Propose.  The Deferred dies with the connection; the proposal does not."""
-        answer: Deferred[Any] = Deferred()
-
-        def done(result: Any) -> None:
-            if not answer.called:
-                answer.callback(result)
-
-        self.gateway.submit(command, done)
-        return answer
-
-    def _query(self, request: Request, query: Query) -> Deferred[Any]:
-        answer: Deferred[Any] = Deferred()
-
-        def done(result: Any) -> None:
-            if not answer.called:
-                answer.callback(result)
-
-        self.gateway.query(query, done, stale=is_stale(request.uri))
-        return answer
-
-    def _body(self, request: Request, shape: type[Any]) -> Any:
-        data = _content(request).read()
-        return decode.convert(decode.parse(data, self.limits.json_depth), shape)
+    app = Services.app
 
     # -- the node --------------------------------------------------------------------------------
 
     @app.route("/", methods=["GET"])
     def root(self, request: Request) -> bytes:
-        return _json(
+        return as_json(
             request,
             200,
             {"name": "uring", "version": self.version, "see": ["/status", "/kv/{key}", "/mring"]},
@@ -111,21 +73,21 @@ class Rest:
 
     @app.route("/status", methods=["GET"])
     def status(self, request: Request) -> bytes:
-        return _json(request, 200, self.gateway.status())
+        return as_json(request, 200, self.gateway.status())
 
     @app.route("/version", methods=["GET"])
     def show_version(self, request: Request) -> bytes:
-        return _json(request, 200, self.version)
+        return as_json(request, 200, self.version)
 
     @app.route("/cluster", methods=["GET"])
     def cluster(self, request: Request) -> bytes:
-        return _json(request, 200, self.gateway.cluster())
+        return as_json(request, 200, self.gateway.cluster())
 
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: Request) -> bytes:
         if self._registry is None:
             self._registry = make_registry(self.gateway, lambda: self.counts())
-        return _sized(request, CONTENT_TYPE, exposition(self._registry))
+        return sized(request, CONTENT_TYPE, exposition(self._registry))
 
     @app.route("/livez", methods=["GET"])
     def livez(self, request: Request) -> bytes:
@@ -140,7 +102,7 @@ class Rest:
         verbose = b"verbose" in request.uri.partition(b"?")[2].split(b"&")
         code, text = health.shown(checks, verbose)
         request.setResponseCode(code)
-        return _sized(request, b"text/plain; charset=utf-8", text)
+        return sized(request, b"text/plain; charset=utf-8", text)
 
     @app.route("/node/<member>", methods=["GET"])
     @app.route("/uring/<member>", methods=["GET"])
@@ -149,33 +111,33 @@ class Rest:
         members = self.gateway.members()
         if node_id not in members:
             raise NotFound(f"node {node_id} is no member of this cluster")
-        return _json(request, 200, {"id": node_id, "address": members[node_id]})
+        return as_json(request, 200, {"id": node_id, "address": members[node_id]})
 
     @app.route("/node/<member>", methods=["POST"])
     @app.route("/uring/<member>", methods=["POST"])
     async def add_member(self, request: Request, member: str) -> bytes:
         node_id = _member_id(member)
         address = None
-        if _content(request).read(1):
-            _content(request).seek(0)
-            given = self._body(request, MemberBody).address
+        if content(request).read(1):
+            content(request).seek(0)
+            given = self.body(request, MemberBody).address
             address = None if given is UNSET else decode.check_address(given)
-        await _kept(self.gateway.add_member(node_id, address))
-        return _json(request, 200, {"id": node_id})
+        await kept(self.gateway.add_member(node_id, address))
+        return as_json(request, 200, {"id": node_id})
 
     @app.route("/node/<member>", methods=["DELETE"])
     @app.route("/uring/<member>", methods=["DELETE"])
     async def remove_member(self, request: Request, member: str) -> bytes:
         node_id = _member_id(member)
         force = option(request.uri, "force", ("false", "true")) == "true"
-        await _kept(self.gateway.remove_member(node_id, force))
-        return _json(request, 200, {"id": node_id})
+        await kept(self.gateway.remove_member(node_id, force))
+        return as_json(request, 200, {"id": node_id})
 
     @app.route("/leader/<member>", methods=["POST"])
     async def transfer(self, request: Request, member: str) -> bytes:
         node_id = _member_id(member)
-        await _kept(self.gateway.transfer_leadership(node_id))
-        return _json(request, 200, {"leader": node_id})
+        await kept(self.gateway.transfer_leadership(node_id))
+        return as_json(request, 200, {"leader": node_id})
 
     # -- keys and values -------------------------------------------------------------------------
 
@@ -188,11 +150,11 @@ class Rest:
             if not answered.called:
                 answered.callback(answer)
 
-        body = _content(request).read()
+        body = content(request).read()
         serve_list(self.gateway, self.limits, request.uri, body, reply)
-        return answered.addCallback(lambda answer: _sized(request, answer.kind, answer.body))
+        return answered.addCallback(lambda answer: sized(request, answer.kind, answer.body))
 
-    @app.route("/kv", methods=["GET", "DELETE"])
+    @app.route("/kv", methods=["DELETE"])
     def no_key(self, request: Request) -> bytes:
         raise NotFound("name the key: /kv/{key}; or POST a list of commands")
 
@@ -206,31 +168,31 @@ class Rest:
 
     @app.route("/mring", methods=["GET"])
     async def ring_size(self, request: Request) -> bytes:
-        size = _raised(await self._query(request, GetSize()))
+        size = raised(await self.query(request, GetSize()))
         if size is None:
             raise NotFound('the ring has no size yet; POST {"size": 64} to set it')
-        return _json(request, 200, {"size": size})
+        return as_json(request, 200, {"size": size})
 
     @app.route("/mring", methods=["POST"])
     async def set_ring_size(self, request: Request) -> bytes:
-        body = self._body(request, SizeBody)
+        body = self.body(request, SizeBody)
         size, strategy = decode.check_size(body.size), decode.check_strategy(body.strategy)
-        result = _raised(await self._submit(SetSize(size, strategy)))
+        result = raised(await self.submit(SetSize(size, strategy)))
         code, data, error = replies.outcome(result)
         return (
-            _problem(request, code, error, size=data)
+            problem(request, code, error, size=data)
             if error
-            else _json(request, code, {"size": data})
+            else as_json(request, code, {"size": data})
         )
 
     @app.route("/mring/node", methods=["GET"])
     async def ring_nodes(self, request: Request) -> bytes:
-        found: Ring = _raised(await self._query(request, GetNodes()))
-        return _json(request, 200, replies.ring(found))
+        found: Ring = raised(await self.query(request, GetNodes()))
+        return as_json(request, 200, replies.ring(found))
 
     @app.route("/mring/node", methods=["POST"])
     async def add_ring_node(self, request: Request) -> bytes:
-        name = decode.check_name(self._body(request, NodeBody).node)
+        name = decode.check_name(self.body(request, NodeBody).node)
         return await self._change_ring(request, AddNode(name))
 
     @app.route("/mring/node/", branch=True, methods=["DELETE"])
@@ -241,9 +203,9 @@ class Rest:
         return await self._change_ring(request, RemoveNode(decode.check_name(name)))
 
     async def _change_ring(self, request: Request, command: Command) -> bytes:
-        result = _raised(await self._submit(command))
+        result = raised(await self.submit(command))
         code, data, error = replies.outcome(result)
-        return _problem(request, code, error) if error else _json(request, code, data)
+        return problem(request, code, error) if error else as_json(request, code, data)
 
     # -- what goes wrong -------------------------------------------------------------------------
 
@@ -253,7 +215,7 @@ class Rest:
         if answer.retry_after is not None:
             request.setHeader(b"Retry-After", b"%d" % answer.retry_after)
         request.setResponseCode(answer.code)
-        return _sized(request, answer.kind, answer.body)
+        return sized(request, answer.kind, answer.body)
 
     @app.handle_errors(HTTPException)  # type: ignore[arg-type]
     def unroutable(self, request: Request, failure: Any) -> bytes:
@@ -264,8 +226,8 @@ class Rest:
             if request.method == b"OPTIONS":
                 request.setResponseCode(204)
                 return b""
-            return _problem(request, 405, f"this route takes {', '.join(allowed)}")
-        return _problem(request, 404, "no such route; see GET / for what there is")
+            return problem(request, 405, f"this route takes {', '.join(allowed)}")
+        return problem(request, 404, "no such route; see GET / for what there is")
 
     @app.handle_errors(CancelledError)  # type: ignore[arg-type]
     def gone(self, request: Request, failure: Any) -> bytes:
@@ -275,50 +237,7 @@ class Rest:
     def broken(self, request: Request, failure: Any) -> bytes:
         _log.failure("a request failed", failure=failure)
         request.setResponseCode(replies.BROKEN.code)
-        return _sized(request, replies.BROKEN.kind, replies.BROKEN.body)
-
-
-# -- small things --------------------------------------------------------------------------------
-
-
-def _raised(answer: Any) -> Any:
-    """Return ``answer``, or raise it if it is an error."""
-    if isinstance(answer, UringError):
-        raise answer
-    return answer
-
-
-def _kept(change: Deferred[None]) -> Deferred[None]:
-    """Return a Deferred that ends with ``change``; the client's hanging up does not cancel that."""
-    answer: Deferred[None] = Deferred()
-
-    def done(result: Any) -> None:
-        if not answer.called:
-            answer.callback(result)  # a Failure makes it fail
-
-    change.addBoth(done)
-    return answer
-
-
-def _content(request: Request) -> Any:
-    """Return the body as a file; Twisted has opened it by the time that a route is called."""
-    return request.content
-
-
-def _json(request: Request, code: int, value: Any) -> bytes:
-    request.setResponseCode(code)
-    return _sized(request, b"application/json", replies.dumps(value))
-
-
-def _problem(request: Request, code: int, detail: str, **more: Any) -> bytes:
-    request.setResponseCode(code)
-    return _sized(request, b"application/problem+json", replies.problem(code, detail, **more))
-
-
-def _sized(request: Request, kind: bytes, body: bytes) -> bytes:
-    request.setHeader(b"Content-Type", kind)
-    request.setHeader(b"Content-Length", b"%d" % len(body))
-    return body
+        return sized(request, replies.BROKEN.kind, replies.BROKEN.body)
 
 
 def _member_id(text: str) -> int:

@@ -110,10 +110,13 @@ class UringSite(Site):
                     answer.kind,
                 )
             )
-        if answer.retry_after is None:
-            return b"%b%d\r\n\r\n%b" % (head, len(answer.body), answer.body)
-        retry = b"\r\nRetry-After: %d\r\n\r\n" % answer.retry_after
-        return b"%b%d%b%b" % (head, len(answer.body), retry, answer.body)
+        if answer.etag is not None:
+            more = b'\r\nETag: "%d"\r\n\r\n' % answer.etag
+        elif answer.retry_after is not None:
+            more = b"\r\nRetry-After: %d\r\n\r\n" % answer.retry_after
+        else:
+            more = b"\r\n\r\n"
+        return b"%b%d%b%b" % (head, len(answer.body), more, answer.body)
 
     def log(self, request: Any) -> None:
         """Count; an access log would cost a fifth of a small GET."""
