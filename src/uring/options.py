@@ -65,6 +65,8 @@ class Settings:
     """or that which holds a secret that all nodes share."""
     allow_hosts: tuple[str, ...]
     """More names under which clients may address this node."""
+    max_connections: int
+    """Clients' connections at the most, WebSockets included."""
     trailing_entries: int
     """but keep this many applied entries for followers that are a little behind."""
 
@@ -150,6 +152,13 @@ class Options(usage.Options):
             5000,
             "Time before a client is told that the outcome is unknown",
             _integer("request-timeout-ms", 1, MILLISECONDS_MAX),
+        ],
+        [
+            "max-connections",
+            None,
+            20_000,
+            "Connections of clients at the most",
+            _integer("max-connections", 1, 2**20),
         ],
         [
             "snapshot-entries",
@@ -285,6 +294,7 @@ class Options(usage.Options):
             heartbeat_ms=self["heartbeat-ms"],
             election_ms=self["election-ms"],
             request_timeout_ms=self["request-timeout-ms"],
+            max_connections=self["max-connections"],
             snapshot_entries=self["snapshot-entries"],
             snapshot_bytes=self["snapshot-bytes"],
             trailing_entries=self["trailing-entries"],

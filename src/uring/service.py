@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import define, field
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ReactorNotRunning
@@ -209,9 +209,8 @@ class NodeService(Service):
         mesh.on_up = node.peer_up
         mesh.on_down = node.peer_down
         mesh.on_refused = node.peer_refused
-        limits = Limits()
-        connections = left_for_clients(raise_limit(), limits.connections)
-        limits = evolve(limits, connections=connections)
+        connections = left_for_clients(raise_limit(), settings.max_connections)
+        limits = Limits(connections=connections)
         self.site = make_site(
             gateway=node,
             limits=limits,

@@ -181,6 +181,15 @@ class SameAnswerTests(SiteTestCase):
         self.patch(UringRequest, "requestReceived", request_received)
         return count
 
+    async def test_every_answer_is_counted_once(self) -> None:
+        """What /metrics counts does not depend on the way of a request."""
+        answers = self.gateway.measures.answers
+        extras: tuple[dict[str, str], ...] = ({}, {"X_Slow": "1"}, {"Connection": "close"})
+        for number, extra in enumerate(extras, 1):
+            await self.request("GET", "/kv/k", **extra)
+            await self.request("POST", "/kv/c", {"value": "v"}, **extra)
+            self.assertEqual((answers[404], answers[201]), (number, number))
+
     async def test_head_and_options(self) -> None:
         """HEAD has the headers of GET and no body; OPTIONS tells what there is."""
         await self.request("POST", "/kv/k", {"value": "v"})

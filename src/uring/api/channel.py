@@ -136,6 +136,7 @@ class UringChannel(HTTPChannel):
         if not self.connected:
             return
         self.quiet_since = self.site.now
+        self.site.count(answer.code)
         self.send(answer)
         if self._later and not self._serving:
             self._go_on()

@@ -84,6 +84,7 @@ class UringRequest(Request):
             return
         if channel.persistent and self.method != b"HEAD":
             self.startedWriting = 1
+            self.code = answer.code
             channel.send(answer)
             self.finish()
             return

@@ -17,6 +17,8 @@ from uring.sockets import write_now
 
 _log = Logger(namespace="uring.websocket")
 
+FLUSHES_A_TURN = 500
+"""Sends in one turn; so many take some 5 ms."""
 GOING_AWAY = 1001
 POLICY = 1008
 """Section 7.4.1 of RFC 6455; autobahn lets applications send codes from 3000 only by hand."""
@@ -202,9 +204,16 @@ class SessionFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._with_replies.append(protocol)
 
     def flush(self) -> None:
-        """Send the replies that wait for the end of a turn."""
-        protocols, self._with_replies = self._with_replies, []
-        for protocol in protocols:
+        """Send the replies that wait for the end of a turn.
+
+        A change for many thousand subscribers is sent over several turns: nobody else waits for all
+        of them.
+        """
+        protocols = self._with_replies
+        self._with_replies = protocols[FLUSHES_A_TURN:]
+        if self._with_replies:
+            self.clock.callLater(0, self.flush)
+        for protocol in protocols[:FLUSHES_A_TURN]:
             try:
                 protocol._flush()
             except Exception:  # the others still wait for theirs
