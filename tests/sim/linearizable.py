@@ -14,6 +14,9 @@ from attrs import define
 FOREVER = 1 << 62
 """When an operation returned that never did."""
 
+UNTOLD = object()
+"""What a put answers whose door does not tell the old value."""
+
 Kind = Literal["get", "put", "delete", "cas"]
 
 
@@ -22,7 +25,8 @@ class Operation:
     """One call of a client on one key.
 
     ``argument`` is what put and cas would store, ``check`` what cas expects.  ``answer`` is what
-    was told: the value for get, the old value for put and delete, (stored, current) for cas.
+    was told: the value for get, the old value (or :data:`UNTOLD`) for put, the old value for
+    delete, (stored, current) for cas.
     """
 
     client: int
@@ -53,7 +57,7 @@ def step(operation: Operation, value: str | None) -> tuple[bool, str | None]:
     if operation.kind == "get":
         return not known or answer == value, value
     if operation.kind == "put":
-        return not known or answer == value, operation.argument
+        return not known or answer is UNTOLD or answer == value, operation.argument
     if operation.kind == "delete":
         return not known or answer == value, None
     if value == operation.check:

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sim.linearizable import (
     FOREVER,
+    UNTOLD,
     Kind,
     Operation,
     is_linearizable,
@@ -101,6 +102,12 @@ class LinearizableTests(SynchronousTestCase):
     def test_applied_twice(self) -> None:
         """A put whose own value is the old value was applied twice."""
         self.assertFalse(is_linearizable([put("1", 1, 2, "1")]))
+
+    def test_put_that_is_not_told_the_old_value(self) -> None:
+        """Such an answer fits whatever was there; the put itself still happened."""
+        untold = operation("put", 2, 3, UNTOLD, "b")
+        self.assertTrue(is_linearizable([put("a", 0, 1), untold, get("b", 4, 5)]))
+        self.assertFalse(is_linearizable([put("a", 0, 1), untold, get("a", 4, 5)]))
 
     def test_wrong_old_value(self) -> None:
         """A put that answers another old value than the key had is refused."""

@@ -1,0 +1,1 @@
+"""Real processes under faults, and clients whose histories are checked."""
