@@ -7,6 +7,7 @@ at least be full.  A plain directory can do neither.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -47,11 +48,18 @@ class Folder:
 
     def fill(self, left: int) -> None:
         """Leave only so many bytes free."""
-        free = os.statvfs(self.path)
-        size = free.f_bavail * free.f_frsize - left
         with open(self.path / FILLER, "ab") as filler:
-            if size > 0:
-                os.posix_fallocate(filler.fileno(), 0, size)
+            while True:
+                free = os.statvfs(self.path)
+                size = free.f_bavail * free.f_frsize - left
+                if size <= 0:
+                    return
+                try:
+                    os.posix_fallocate(filler.fileno(), os.fstat(filler.fileno()).st_size, size)
+                except OSError as problem:  # the node was faster
+                    if problem.errno != errno.ENOSPC or left > 2**22:
+                        raise
+                    left += 65_536
 
     def empty(self) -> None:
         """Give the space back."""

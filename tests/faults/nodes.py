@@ -25,7 +25,7 @@ from uring.errors import UringError
 
 POLL = 0.1
 """Seconds between two looks at every node's /status."""
-PATIENCE = 45.0
+PATIENCE = 60.0
 """Seconds within which a cluster without faults must do whatever it is asked."""
 
 
