@@ -36,6 +36,8 @@ class Plan:
     kinds: list[Kind]
     nodes: int
     options: tuple[str, ...]
+    secret: bool
+    """Whether peers prove by a secret who they are."""
 
 
 def plan(seed: int, seconds: float, only: Iterable[str], nodes: int, able: set[str]) -> Plan:
@@ -48,11 +50,12 @@ def plan(seed: int, seconds: float, only: Iterable[str], nodes: int, able: set[s
     kinds = [kind for name, kind in KINDS.items() if name in names and kind.needs in able]
     options = (
         "--no-json",
+        "--insecure",  # the addresses are no loopback's, but nobody else can reach them
         f"--snapshot-entries={every}",
         f"--trailing-entries={keep}",
         f"--request-timeout-ms={timeout}",
     )
-    return Plan(seed, seconds, kinds, chosen, options)
+    return Plan(seed, seconds, kinds, chosen, options, random.random() < 0.5)
 
 
 @define(eq=False)
@@ -75,8 +78,14 @@ class Campaign:
 
     def __attrs_post_init__(self) -> None:
         self.history = History(self._random("keys"))
+        options = self.plan.options
+        if self.plan.secret:
+            secret = self.directory / "secret"
+            secret.write_text(f"{self._random('secret').getrandbits(256):064x}\n")
+            secret.chmod(0o600)
+            options += (f"--peer-secret-file={secret}",)
         self.cluster = Cluster(
-            self.reactor, self.directory, self.network, self.disk, self.plan.options, self.history
+            self.reactor, self.directory, self.network, self.disk, options, self.history
         )
         self.cluster.preload = self.preload
 
@@ -91,7 +100,7 @@ class Campaign:
                 self.cluster.add_slot()
             watching = Deferred.fromCoroutine(self.cluster.watch())
             await self.cluster.form(self.plan.nodes)
-            self.history.note(f"a cluster of {self.plan.nodes}: {' '.join(self.plan.options)}")
+            self.history.note(f"a cluster of {self.plan.nodes}: {' '.join(self.cluster.options)}")
             self.history.began = now()
             await self._work()
             await self._compare()

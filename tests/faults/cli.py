@@ -125,7 +125,7 @@ def _report(campaign: Campaign, directory: Path, again: str, keep: bool) -> int:
     """Write what is worth keeping, print the summary, return the exit code."""
     history = campaign.history
     summary = [
-        f"{again}   ({campaign.plan.nodes} nodes, {' '.join(campaign.plan.options)})",
+        f"{again}   ({campaign.plan.nodes} nodes, {' '.join(campaign.cluster.options)})",
         *lines(history),
         f"values compared on all nodes at the end: {campaign.finals}",
         f"violations: {len(history.violations)}",
