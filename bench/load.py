@@ -161,6 +161,7 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     """Run the load that the command line asks for; exit with 1 if it fails."""
     chosen = arguments().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: setattr(chosen, "seconds", 0.0))
     try:
         run = Run(connect(chosen), chosen)
         signal.signal(signal.SIGTERM, lambda *_: run.stop())

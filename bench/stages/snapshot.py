@@ -27,7 +27,8 @@ def turn(given: Turn) -> Found:
         clients = Generator(
             protocol, system.address(leader), *options, "--seconds", TRANSFER_SECONDS
         )
-        time.sleep(1.5)  # until they write
+        index = system.log_index(leader)
+        system.wait_for("puts", lambda: system.log_index(leader) > index + 100)
         began = time.monotonic()
         node = system.add_learner()
         system.wait_for(
