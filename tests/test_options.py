@@ -120,6 +120,38 @@ class ProtectionTests(SynchronousTestCase):
             self.assertIn("without a port", str(error))
 
 
+class LimitTests(SynchronousTestCase):
+    """Bounds by name."""
+
+    def test_set(self) -> None:
+        """Every bound has a name, and can be set by it."""
+        limits = parse("--limit", "body_bytes=1000", "--limit", "peer_hello_seconds=2.5").limits
+        self.assertEqual((limits.clients.body_bytes, limits.peers.hello_seconds), (1000, 2.5))
+        listed = limits.listed()
+        self.assertEqual(listed["body_bytes"], 1000)
+        for name, value in listed.items():
+            self.assertEqual(parse("--limit", f"{name}={value}").limits.listed()[name], value)
+        self.assertIn("peer_clients_per_address", listed)
+        self.assertIn("node_waiting_commands", listed)
+
+    def test_refused(self) -> None:
+        """Unknown names and senseless values are refused, with what to write."""
+        for text, expected in {
+            "body_bytes": "write --limit NAME=VALUE",
+            "nope=1": "known are backlog_bytes, body_bytes",
+            "body_bytes=0": "a whole number above 0",
+            "body_bytes=-1": "a whole number above 0",
+            "body_bytes=1.5": "a whole number above 0",
+            "body_bytes=1_0_x": "a whole number above 0",
+            "body_bytes=99999999999999999999": "a whole number above 0",
+            "idle_seconds=nan": "a number above 0",
+            "idle_seconds=inf": "a number above 0",
+            "idle_seconds=": "a number above 0",
+        }.items():
+            error = self.assertRaises(UsageError, parse, "--limit", text)
+            self.assertIn(expected, str(error), text)
+
+
 class NumberTests(SynchronousTestCase):
     """Numbers and how they go together."""
 

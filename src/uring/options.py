@@ -8,6 +8,8 @@ from typing import Any
 from attrs import frozen
 from twisted.python import usage
 
+from uring.limits import AllLimits
+
 RING_SIZE_MAX = 2**24
 """Vnodes; a plan for more would not fit in one entry of the log."""
 
@@ -55,6 +57,8 @@ class Settings:
     """or this many bytes, whichever comes first;"""
     disk_reserve_mb: int
     """Take no new data when less than this is free on the disk, in MiB."""
+    limits: AllLimits
+    """Every other bound."""
     insecure: bool
     """Start even where strangers could listen, or pass for a node."""
     peer_ca: str | None
@@ -65,8 +69,6 @@ class Settings:
     """or that which holds a secret that all nodes share."""
     allow_hosts: tuple[str, ...]
     """More names under which clients may address this node."""
-    max_connections: int
-    """Clients' connections at the most, WebSockets included."""
     trailing_entries: int
     """but keep this many applied entries for followers that are a little behind."""
 
@@ -207,6 +209,14 @@ class Options(usage.Options):
         super().__init__()
         self["peers"] = []
         self["allow-hosts"] = []
+        self["limits"] = {}
+
+    def opt_limit(self, text: str) -> None:
+        """NAME=VALUE: set one bound; docs/SECURITY.md lists them."""
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise usage.UsageError(f"--limit={text!r}: write --limit NAME=VALUE")
+        self["limits"][name] = value
 
     def opt_allow_host(self, name: str) -> None:
         """Another name under which clients may address this node; more than once for several."""
@@ -280,6 +290,12 @@ class Options(usage.Options):
                 f"--election-ms={3 * self['heartbeat-ms']}"
             )
 
+    def _limits(self) -> AllLimits:
+        try:
+            return AllLimits.of({"connections": str(self["max-connections"]), **self["limits"]})
+        except ValueError as problem:
+            raise usage.UsageError(str(problem)) from None
+
     def _settings(self) -> Settings:
         return Settings(
             endpoint=self["endpoint"],
@@ -294,11 +310,11 @@ class Options(usage.Options):
             heartbeat_ms=self["heartbeat-ms"],
             election_ms=self["election-ms"],
             request_timeout_ms=self["request-timeout-ms"],
-            max_connections=self["max-connections"],
             snapshot_entries=self["snapshot-entries"],
             snapshot_bytes=self["snapshot-bytes"],
             trailing_entries=self["trailing-entries"],
             disk_reserve_mb=self["disk-reserve-mb"],
+            limits=self._limits(),
             insecure=bool(self["insecure"]),
             peer_ca=self["peer-ca"],
             peer_cert=self["peer-cert"],

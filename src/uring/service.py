@@ -27,7 +27,6 @@ from zope.interface import implementer
 
 import uring
 from uring import logs
-from uring.api.limits import Limits
 from uring.api.site import make_site
 from uring.descriptors import left_for_clients, raise_limit
 from uring.errors import UringError
@@ -171,6 +170,7 @@ class NodeService(Service):
             random=chance,
             tls=self.security.peer_tls,
             secret=self.security.secret,
+            limits=settings.limits.peers,
         )
         feed = Feed()
         self.disk = DiskThread(reactor, "uring-log", reactor.seconds)
@@ -186,6 +186,8 @@ class NodeService(Service):
                 log_entries_max=settings.snapshot_entries,
                 log_bytes_max=settings.snapshot_bytes,
                 trailing_entries=settings.trailing_entries,
+                waiting_commands=settings.limits.node.waiting_commands,
+                waiting_bytes=settings.limits.node.waiting_bytes,
                 disk_reserve=settings.disk_reserve_mb << 20,
             ),
             clock=reactor,
@@ -209,14 +211,16 @@ class NodeService(Service):
         mesh.on_up = node.peer_up
         mesh.on_down = node.peer_down
         mesh.on_refused = node.peer_refused
-        connections = left_for_clients(raise_limit(), settings.max_connections)
-        limits = Limits(connections=connections)
+        limits = settings.limits.clients
+        connections = left_for_clients(raise_limit(), limits.connections)
+        limits = evolve(limits, connections=connections)
         self.site = make_site(
             gateway=node,
             limits=limits,
             allowed_hosts=self._hosts(),
             reactor=reactor,
             version=uring.__version__,
+            bounds={**settings.limits.listed(), "connections": connections},
         )
         self._listen(settings.endpoint, mesh.factory)
         if settings.http is not None:
@@ -258,7 +262,13 @@ class NodeService(Service):
 
     def _listen(self, endpoint: str, peers: LinkFactory | None) -> None:
         """Listen, or end the process: a node that nobody can reach must not live on."""
-        door = PeerOrHttpFactory(peers, self.site, self.reactor, self.security.https.get(endpoint))
+        door = PeerOrHttpFactory(
+            peers,
+            self.site,
+            self.reactor,
+            self.security.https.get(endpoint),
+            self.settings.limits.peers,
+        )
         listening = listener(self.reactor, endpoint).endpoint.listen(door)
         failures: list[Failure] = []
         listening.addCallbacks(self.ports.append, failures.append)

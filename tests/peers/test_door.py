@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.http import SiteTestCase, complete, parse
-from uring.peers.door import SILENCE_SECONDS, PeerOrHttpFactory
+from uring.peers.door import PeerOrHttpFactory
+from uring.peers.limits import PeerLimits
 from uring.wire.hello import MAGIC
+
+
+class ClosableTransport(StringTransportWithDisconnection):
+    """Is told when its connection ends, as the reactor tells real ones."""
+
+    def connectionLost(self, reason: Any) -> None:
+        self.connected = False
 
 
 class Recorder(Protocol):
@@ -39,9 +50,9 @@ class DoorTests(SynchronousTestCase):
         self.built.append((kind, Recorder()))
         return self.built[-1][1]
 
-    def connect(self) -> StringTransportWithDisconnection:
-        transport = StringTransportWithDisconnection()
-        transport.protocol = self.factory.buildProtocol(None)
+    def connect(self, address: Any = None) -> ClosableTransport:
+        transport = ClosableTransport()
+        transport.protocol = self.factory.buildProtocol(address)
         transport.protocol.makeConnection(transport)
         return transport
 
@@ -68,11 +79,40 @@ class DoorTests(SynchronousTestCase):
         silent, partial, known = self.connect(), self.connect(), self.connect()
         partial.protocol.dataReceived(MAGIC[:3])
         known.protocol.dataReceived(b"G")
-        self.clock.advance(SILENCE_SECONDS)
+        self.clock.advance(PeerLimits().silence_seconds)
         self.assertEqual(
             [each.connected for each in (silent, partial, known)], [False, False, True]
         )
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_many_from_one_address(self) -> None:
+        """One address may have so many clients, whatever becomes of their protocols; peers more."""
+        self.factory.limits = PeerLimits(clients_per_address=2)
+        address = IPv4Address("TCP", "10.0.0.9", 1)
+        clients = [self.connect(address) for _ in range(3)]
+        for each in clients:
+            each.protocol.dataReceived(b"GET")
+        self.assertEqual([each.connected for each in clients], [True, True, False])
+        peer = self.connect(address)
+        peer.protocol.dataReceived(MAGIC)
+        elsewhere = self.connect(IPv4Address("TCP", "10.0.0.8", 1))
+        elsewhere.protocol.dataReceived(b"GET")
+        self.assertTrue(peer.connected and elsewhere.connected)
+        clients[0].protocol = Recorder()  # as a WebSocket takes over
+        clients[0].connectionLost(Failure(ConnectionDone()))
+        again = self.connect(address)
+        again.protocol.dataReceived(b"GET")
+        self.assertTrue(again.connected)
+
+    def test_many_that_say_nothing(self) -> None:
+        """Silent connections never keep out those who say what they are: the oldest makes room."""
+        self.factory.limits = PeerLimits(undecided=3)
+        silent = [self.connect() for _ in range(5)]
+        self.assertEqual([each.connected for each in silent], [False, False, True, True, True])
+        peer = self.connect()
+        peer.protocol.dataReceived(MAGIC)
+        self.assertTrue(peer.connected)
+        self.assertEqual(len(self.factory.undecided), 2)
 
     def test_full_house(self) -> None:
         """Who cannot be served is disconnected."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.peers.base import LIMIT, MeshBench, hello
-from uring.peers import link as link_module
+from uring.peers.limits import PeerLimits
 from uring.raft.messages import Heartbeat
 from uring.wire.codec import decode_messages, encode_messages
 from uring.wire.framing import encode_frame
@@ -131,7 +131,7 @@ class LinkTests(SynchronousTestCase):
         """A connection without a hello is closed in time, and a byte a second does not help."""
         wire = self.bench.accept()
         wire.link.dataReceived((4000).to_bytes(4))
-        for _ in range(int(link_module.HELLO_SECONDS)):
+        for _ in range(int(PeerLimits().hello_seconds)):
             self.assertFalse(wire.closed)
             wire.link.dataReceived(b"x")
             self.bench.clock.advance(1)
@@ -143,12 +143,12 @@ class LinkTests(SynchronousTestCase):
         self.bench.clock.pump([1] * 60)
         self.assertFalse(wire.closed)
         wire.link.dataReceived((1 << 20).to_bytes(4) + b"x")
-        self.bench.clock.pump([1] * int(link_module.FRAME_SECONDS + 1))
+        self.bench.clock.pump([1] * int(PeerLimits().frame_seconds + 1))
         self.assertTrue(wire.closed)
 
     def test_slow_peer_costs_its_outbox(self) -> None:
         """What waits for a peer that does not read is bounded; then messages are dropped."""
-        self.patch(link_module, "OUTBOX_BYTES_MAX", 1000)
+        self.bench.mesh.limits = PeerLimits(outbox_bytes=1000)
         wire = self.bench.accept().greet(hello(2))
         wire.link.pauseProducing()
         before = wire.transport.value()

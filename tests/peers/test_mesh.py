@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NoReturn
 
+from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.peers.base import MeshBench, hello
@@ -128,10 +129,19 @@ class MeshTests(SynchronousTestCase):
 
     def test_strangers_are_bounded(self) -> None:
         """So many connections may be without a hello at a time, and no more."""
-        wires = [self.bench.accept() for _ in range(mesh_module.STRANGERS_MAX)]
+        wires = [self.bench.accept() for _ in range(self.mesh.limits.strangers)]
         self.assertIsNone(self.mesh.factory.buildProtocol(None))
         wires[0].greet(hello(2))
         self.assertIsNotNone(self.mesh.factory.buildProtocol(None))
+
+    def test_strangers_of_one_address(self) -> None:
+        """One address cannot take the places of all others."""
+        count = self.mesh.limits.strangers_per_address
+        wires = [self.bench.accept() for _ in range(count)]
+        host = wires[0].link.where
+        self.assertIsNone(self.mesh.factory.buildProtocol(IPv4Address("TCP", host, 1)))
+        other = IPv4Address("TCP", "10.9.9.9", 1)
+        self.assertIsNotNone(self.mesh.factory.buildProtocol(other))
 
     def test_sending_to_nobody(self) -> None:
         """Without a connection nothing is sent, and that is said."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 
 from attrs import define
@@ -65,6 +65,8 @@ class NodeCollector(Collector):
     gateway: Gateway
     counts: Callable[[], tuple[int, int]]
     """Returns how many HTTP connections and how many WebSockets are open."""
+    bounds: Mapping[str, float]
+    """Every bound of the node by its name."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
@@ -77,6 +79,10 @@ class NodeCollector(Collector):
         has_leader = int(status["leader"] is not None)
         yield GaugeMetricFamily("uring_has_leader", "Whether the node knows a leader", has_leader)
         yield GaugeMetricFamily("uring_faults", "Faults that /status lists", len(status["faults"]))
+        limits = GaugeMetricFamily("uring_limit", "Bounds, by name", labels=["name"])
+        for name, bound in self.bounds.items():
+            limits.add_metric([name], bound)
+        yield limits
         yield from self._counted()
         yield from self._peers()
 
@@ -124,10 +130,12 @@ def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFam
     return family
 
 
-def make_registry(gateway: Gateway, counts: Callable[[], tuple[int, int]]) -> CollectorRegistry:
+def make_registry(
+    gateway: Gateway, counts: Callable[[], tuple[int, int]], bounds: Mapping[str, float]
+) -> CollectorRegistry:
     """Return what is scraped: the node, its process, its garbage collector."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(NodeCollector(gateway, counts))
+    registry.register(NodeCollector(gateway, counts, bounds))
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     return registry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import define, field
@@ -58,6 +58,8 @@ class Rest(Services):
     keys: KeyResource
     counts: Callable[[], tuple[int, int]] = _nobody
     """Returns how many HTTP connections and WebSockets are open."""
+    bounds: Mapping[str, float] = field(factory=dict)
+    """What /metrics shows of every bound."""
     _registry: Any = field(default=None, init=False)
     app = Services.app
 
@@ -86,7 +88,7 @@ class Rest(Services):
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: Request) -> bytes:
         if self._registry is None:
-            self._registry = make_registry(self.gateway, lambda: self.counts())
+            self._registry = make_registry(self.gateway, lambda: self.counts(), self.bounds)
         return sized(request, CONTENT_TYPE, exposition(self._registry))
 
     @app.route("/livez", methods=["GET"])

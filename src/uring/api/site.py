@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from autobahn.twisted.resource import WebSocketResource
@@ -158,11 +159,12 @@ def make_site(
     allowed_hosts: frozenset[str],
     reactor: Any,
     version: str,
+    bounds: Mapping[str, float] | None = None,
 ) -> UringSite:
     """Return the site that serves ``gateway``.
 
     ``allowed_hosts`` are names under which clients may address this node, beside the loopback ones
-    and the address that they connected to.
+    and the address that they connected to; ``bounds`` are shown in /metrics.
     """
     sessions = SessionFactory(gateway, limits, reactor, version)
     keys = Keys(gateway, limits)
@@ -170,5 +172,6 @@ def make_site(
     rest = Rest(gateway, limits, version, resource)
     root = Root(rest.app.resource(), resource, WebSocketResource(sessions))
     site = UringSite(root, keys, limits, allowed_hosts, reactor, version, sessions)
+    rest.bounds = bounds or {}
     rest.counts = lambda: (len(site.channels), len(sessions.open))
     return site

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall
@@ -10,10 +11,8 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
+from uring.peers.limits import PeerLimits
 from uring.wire.hello import MAGIC
-
-SILENCE_SECONDS = 5.0
-"""A connection that has not said what it is by then is closed."""
 
 TLS_HANDSHAKE = b"\x16"
 """The first byte of TLS."""
@@ -33,10 +32,13 @@ class Door(Protocol):
         self._timeout: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        self._timeout = self._factory.clock.callLater(SILENCE_SECONDS, self._too_late)
+        factory = self._factory
+        self._timeout = factory.clock.callLater(factory.limits.silence_seconds, self.turn_out)
+        factory.entered(self)
 
-    def _too_late(self) -> None:
-        self._timeout = None
+    def turn_out(self) -> None:
+        """Close: it has not said what it is."""
+        self._cancel()
         self.transport.abortConnection()  # type: ignore[union-attr]
 
     def dataReceived(self, data: bytes) -> None:
@@ -50,12 +52,16 @@ class Door(Protocol):
 
     def _client(self) -> None:
         factory, received = self._factory, self._received
-        if factory.https is None:
+        transport: Any = self.transport
+        if not factory.let_in(self._address, transport):
+            self._cancel()
+            transport.abortConnection()
+        elif factory.https is None:
             self._hand_over(factory.http, received)
         elif received.startswith(TLS_HANDSHAKE):
             self._hand_over(factory.https, received)
         else:
-            transport: Any = self.transport
+            self._cancel()
             transport.write(USE_TLS)
             transport.loseConnection()
 
@@ -63,8 +69,10 @@ class Door(Protocol):
         self._cancel()
 
     def _cancel(self) -> None:
+        self._factory.undecided.pop(self, None)
         if self._timeout is not None:
-            self._timeout.cancel()
+            if self._timeout.active():
+                self._timeout.cancel()
             self._timeout = None
 
     def _hand_over(self, factory: Any, received: bytes) -> None:
@@ -94,13 +102,51 @@ class PeerOrHttpFactory(Factory):
 
     noisy = False
 
-    def __init__(self, peers: Any, http: Any, clock: Any, https: Any = None) -> None:
+    def __init__(
+        self,
+        peers: Any,
+        http: Any,
+        clock: Any,
+        https: Any = None,
+        limits: PeerLimits | None = None,
+    ) -> None:
         self.peers = peers
+        self.limits = PeerLimits() if limits is None else limits
+        self.undecided: dict[Door, None] = {}
+        """Those of whom nothing is known yet, oldest first."""
+        self._clients: Counter[str] = Counter()
+        """Clients' connections by address."""
         self.http = http
         self.https = None
         self.clock = clock
         if https is not None:
             self.https = TLSMemoryBIOFactory(https, False, http, clock=clock)
+
+    def entered(self, door: Door) -> None:
+        """Keep room for those who come and say what they are, as peers do at once."""
+        self.undecided[door] = None
+        if len(self.undecided) > self.limits.undecided:
+            next(iter(self.undecided)).turn_out()
+
+    def let_in(self, address: IAddress | None, transport: Any) -> bool:
+        """Count one client's connection until it ends; False if its address has too many."""
+        host = getattr(address, "host", None)
+        if host is None:  # a path of this machine
+            return True
+        if self._clients[host] >= self.limits.clients_per_address:
+            return False
+        self._clients[host] += 1
+        # Protocols take over from each other, so only the transport knows when all is over.
+        lost = transport.connectionLost
+
+        def gone(reason: Any) -> None:
+            self._clients[host] -= 1
+            if not self._clients[host]:
+                del self._clients[host]
+            lost(reason)
+
+        transport.connectionLost = gone
+        return True
 
     def buildProtocol(self, addr: IAddress | None) -> Door:
         door = Door(self, addr)

@@ -33,13 +33,6 @@ from uring.wire.hello import (
 if TYPE_CHECKING:
     from uring.peers.mesh import Mesh
 
-FRAME_BYTES_MAX = 64 * 1024 * 1024
-"""One turn's messages for one peer; larger ones are split by the sender."""
-OUTBOX_BYTES_MAX = 32 * 1024 * 1024
-"""What waits for a peer that does not read.  Beyond it messages are dropped: Raft sends again."""
-HELLO_SECONDS = 5.0
-FRAME_SECONDS = 10.0
-"""A frame that has begun must be complete by then."""
 UNACKNOWLEDGED_MILLISECONDS = 5000
 """Sent bytes that the peer's kernel has not acknowledged for so long mean that it is gone."""
 
@@ -85,7 +78,7 @@ class PeerLink(Protocol):
         transport: Any = self.transport
         if self.dialled is None:
             self.where = str(getattr(transport.getPeer(), "host", transport.getPeer()))
-        self._deadline = self.mesh.clock.seconds() + HELLO_SECONDS
+        self._deadline = self.mesh.clock.seconds() + self.mesh.limits.hello_seconds
         transport.registerProducer(self, True)
         _tune(transport)
         self.mesh.opened(self)
@@ -147,7 +140,7 @@ class PeerLink(Protocol):
         if self._decoder.is_empty:
             self._deadline = None
         elif has_moved_on or self._deadline is None:
-            self._deadline = self.mesh.clock.seconds() + FRAME_SECONDS
+            self._deadline = self.mesh.clock.seconds() + self.mesh.limits.frame_seconds
 
     def _messages(self, frame: bytes) -> None:
         assert self.peer is not None
@@ -248,7 +241,7 @@ class PeerLink(Protocol):
             return
         self.peer = hello
         if self.dialled is not None:
-            self._write(encode_frame(encode_messages([]), FRAME_BYTES_MAX))
+            self._write(encode_frame(encode_messages([]), self.mesh.limits.frame_bytes))
             self._become_ready()
             return
         self._expected = self._confirmation
@@ -272,7 +265,7 @@ class PeerLink(Protocol):
     def _become_ready(self) -> None:
         self.is_ready = True
         self._deadline = None
-        self._decoder.limit = FRAME_BYTES_MAX
+        self._decoder.limit = self.mesh.limits.frame_bytes
         self._expected = self._messages
         self._hellos.clear()
         self.mesh.ready(self)
@@ -296,15 +289,15 @@ class PeerLink(Protocol):
 
     def send(self, messages: Sequence[PeerMessage]) -> bool:
         """Send ``messages`` in one frame; False if they were dropped: too much is waiting."""
-        if self._outbox_bytes > OUTBOX_BYTES_MAX or self._closed:
+        if self._outbox_bytes > self.mesh.limits.outbox_bytes or self._closed:
             return False
         payload = encode_messages(messages)
-        if len(payload) > FRAME_BYTES_MAX and len(messages) > 1:
+        if len(payload) > self.mesh.limits.frame_bytes and len(messages) > 1:
             half = len(messages) // 2
             return self.send(messages[:half]) and self.send(messages[half:])
-        if len(payload) > FRAME_BYTES_MAX:
+        if len(payload) > self.mesh.limits.frame_bytes:
             return False
-        self._write(encode_frame(payload, FRAME_BYTES_MAX))
+        self._write(encode_frame(payload, self.mesh.limits.frame_bytes))
         return True
 
     def _write(self, frame: bytes) -> None:

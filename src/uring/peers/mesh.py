@@ -18,6 +18,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from uring.peers.limits import PeerLimits
 from uring.peers.link import PeerLink
 from uring.peers.proof import Secret
 from uring.peers.tls import PeerTls
@@ -28,8 +29,6 @@ RETRY_SECONDS_MIN = 0.05
 RETRY_SECONDS_MAX = 2.0
 RETRY_FACTOR = 1.7
 SWEEP_SECONDS = 1.0
-STRANGERS_MAX = 64
-"""Accepted connections that have not been accepted as a node's yet."""
 
 SAY_AGAIN_SECONDS = 600.0
 """How long the same complaint about the same address is not repeated in the log."""
@@ -52,7 +51,7 @@ class LinkFactory(Factory):
         self._dialled = dialled
 
     def buildProtocol(self, addr: IAddress | None) -> PeerLink | None:
-        if self._dialled is None and not self._mesh.may_accept():
+        if self._dialled is None and not self._mesh.may_accept(getattr(addr, "host", None)):
             return None
         return PeerLink(self._mesh, self._dialled)
 
@@ -138,6 +137,7 @@ class Mesh:
     """Where nodes show each other certificates."""
     secret: Secret | None = None
     """Where they share one."""
+    limits: PeerLimits = field(factory=PeerLimits)
     log: Logger = field(factory=lambda: Logger(namespace="uring.peers"))
     on_messages: Callable[[int, Sequence[PeerMessage]], None] = _ignore
     on_hello: Callable[[Hello], None] = _ignore
@@ -231,10 +231,16 @@ class Mesh:
 
     # -- what links report -----------------------------------------------------------------------
 
-    def may_accept(self) -> bool:
-        """Tell whether there is room for one more stranger."""
-        strangers = sum(1 for link in self._links if not link.is_ready and link.dialled is None)
-        return self._running and strangers < STRANGERS_MAX
+    def may_accept(self, host: str | None) -> bool:
+        """Tell whether there is room for one more stranger, who comes from ``host``."""
+        from_where = [
+            link.where for link in self._links if not link.is_ready and link.dialled is None
+        ]
+        return (
+            self._running
+            and len(from_where) < self.limits.strangers
+            and (host is None or from_where.count(host) < self.limits.strangers_per_address)
+        )
 
     def opened(self, link: PeerLink) -> None:
         """A connection exists; nothing is known of its other side."""
