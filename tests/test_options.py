@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -120,6 +122,19 @@ class ProtectionTests(SynchronousTestCase):
             self.assertIn("without a port", str(error))
 
 
+class OriginTests(SynchronousTestCase):
+    """Pages of other origins."""
+
+    def test_origins(self) -> None:
+        """Origins are named one by one, exactly."""
+        settings = parse("--allow-origin", "https://a.example", "--allow-origin", "http://b:3000")
+        self.assertEqual(settings.allow_origins, ("https://a.example", "http://b:3000"))
+        self.assertEqual(parse().allow_origins, ())
+        for origin in ("*", "null", "", "https://A.example", "https://a.example/", "a.example"):
+            error = self.assertRaises(UsageError, parse, "--allow-origin", origin)
+            self.assertIn("as browsers do", str(error))
+
+
 class LimitTests(SynchronousTestCase):
     """Bounds by name."""
 
@@ -133,6 +148,10 @@ class LimitTests(SynchronousTestCase):
             self.assertEqual(parse("--limit", f"{name}={value}").limits.listed()[name], value)
         self.assertIn("peer_clients_per_address", listed)
         self.assertIn("node_waiting_commands", listed)
+        guide = Path(__file__).parents[1] / "docs" / "SECURITY.md"
+        if guide.exists():  # tests of an installed package may be elsewhere
+            text = guide.read_text("utf-8")
+            self.assertEqual([name for name in listed if f"`{name}`" not in text], [])
 
     def test_refused(self) -> None:
         """Unknown names and senseless values are refused, with what to write."""

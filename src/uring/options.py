@@ -23,6 +23,7 @@ _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):(?P<port
 _ENDPOINT = re.compile(r"[A-Za-z][A-Za-z0-9]*:.+", re.DOTALL)
 _ENDPOINT_KINDS = frozenset({"tcp", "tcp6", "unix", "ssl", "tls", "systemd"})
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+")
+_ORIGIN = re.compile(r"https?://(?:\[[0-9a-f:]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 _PEER_FILES = ("peer-ca", "peer-cert", "peer-key")
 _NOBODY = _ENDPOINT_KINDS | {"0.0.0.0", "::"}
 """Hosts that cannot be dialled: an endpoint string mistaken for host:port, and every interface."""
@@ -57,6 +58,8 @@ class Settings:
     """or this many bytes, whichever comes first;"""
     disk_reserve_mb: int
     """Take no new data when less than this is free on the disk, in MiB."""
+    allow_origins: tuple[str, ...]
+    """Origins whose pages may speak to this node, as browsers write them."""
     limits: AllLimits
     """Every other bound."""
     insecure: bool
@@ -209,7 +212,17 @@ class Options(usage.Options):
         super().__init__()
         self["peers"] = []
         self["allow-hosts"] = []
+        self["allow-origins"] = []
         self["limits"] = {}
+
+    def opt_allow_origin(self, origin: str) -> None:
+        """Origin whose web pages may speak to this node, for example https://admin.example."""
+        if not _ORIGIN.fullmatch(origin):
+            raise usage.UsageError(
+                f"--allow-origin={origin!r} is no origin: write it as browsers do, for example "
+                "https://admin.example or http://localhost:3000, without a path"
+            )
+        self["allow-origins"].append(origin)
 
     def opt_limit(self, text: str) -> None:
         """NAME=VALUE: set one bound; docs/SECURITY.md lists them."""
@@ -314,6 +327,7 @@ class Options(usage.Options):
             snapshot_bytes=self["snapshot-bytes"],
             trailing_entries=self["trailing-entries"],
             disk_reserve_mb=self["disk-reserve-mb"],
+            allow_origins=tuple(self["allow-origins"]),
             limits=self._limits(),
             insecure=bool(self["insecure"]),
             peer_ca=self["peer-ca"],

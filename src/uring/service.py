@@ -220,6 +220,7 @@ class NodeService(Service):
             allowed_hosts=self._hosts(),
             reactor=reactor,
             version=uring.__version__,
+            allowed_origins=frozenset(settings.allow_origins),
             bounds={**settings.limits.listed(), "connections": connections},
         )
         self._listen(settings.endpoint, mesh.factory)

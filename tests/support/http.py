@@ -176,6 +176,7 @@ class SiteTestCase(TestCase):
     """Runs a site with a fake gateway; its clock stands still unless it is advanced."""
 
     limits = Limits()
+    origins: frozenset[str] = frozenset()
     timeout = 20
 
     async def setUp(self) -> None:  # type: ignore[override]
@@ -185,7 +186,12 @@ class SiteTestCase(TestCase):
         self.gateway = FakeGateway()
         self.clock = HybridClock(reactor)
         self.site = make_site(
-            self.gateway, self.limits, frozenset({"uring.example"}), self.clock, "1.2.3"
+            self.gateway,
+            self.limits,
+            frozenset({"uring.example"}),
+            self.clock,
+            "1.2.3",
+            allowed_origins=self.origins,
         )
         endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         self.port = await endpoint.listen(self.site)

@@ -13,6 +13,8 @@ from uring.api.replies import Answer
 
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+GUEST_HEADERS = b"Content-Type, Authorization, Idempotency-Key, If-Match, If-None-Match"
+"""What pages of other origins may send beside what they always may."""
 # What a header's value must not hold: autobahn would take some of these for the end of a line.
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f\x85]")
 
@@ -24,6 +26,8 @@ class UringRequest(Request):
     refused = False
     authority: bytes | None = None
     """The host that an absolute request target names."""
+    guest: bytes | None = None
+    """The origin of the page that asks, if pages of that origin may."""
     _held = 0
 
     def gotLength(self, length: int | None) -> None:
@@ -70,7 +74,12 @@ class UringRequest(Request):
         """Answer, unless something about the request itself is wrong."""
         self.setHeader(b"X-Content-Type-Options", b"nosniff")
         self.setHeader(b"Cache-Control", b"no-store")
+        self._welcome_guest()
         objection = self._objection()
+        if objection is None and self._is_preflight():
+            self.setResponseCode(204)
+            self.finish()
+            return
         if objection is None:
             super().process()
             return
@@ -82,7 +91,7 @@ class UringRequest(Request):
         channel = self.channel
         if channel is None:
             return
-        if channel.persistent and self.method != b"HEAD":
+        if channel.persistent and self.method != b"HEAD" and self.guest is None:
             self.startedWriting = 1
             self.code = answer.code
             channel.send(answer)
@@ -98,6 +107,25 @@ class UringRequest(Request):
             self.setHeader(b"ETag", b'"%d"' % answer.etag)
         self.write(answer.body)
         self.finish()
+
+    def _welcome_guest(self) -> None:
+        """Let the browser show our answers to pages of an origin that --allow-origin names."""
+        origins = self.requestHeaders.getRawHeaders(b"origin", [])
+        if len(origins) == 1 and origins[0].decode("latin-1") in self.channel.site.allowed_origins:
+            self.guest = origins[0]
+            self.setHeader(b"Access-Control-Allow-Origin", self.guest)
+            self.setHeader(b"Vary", b"Origin")
+
+    def _is_preflight(self) -> bool:
+        """Tell whether the browser asks what pages may send, and say so."""
+        asks = self.requestHeaders.hasHeader(b"access-control-request-method")
+        if self.guest is None or self.method != b"OPTIONS" or not asks:
+            return False
+        self.setHeader(b"Server", self.channel.site.banner)
+        self.setHeader(b"Access-Control-Allow-Methods", b"GET, POST, PUT, DELETE")
+        self.setHeader(b"Access-Control-Allow-Headers", GUEST_HEADERS)
+        self.setHeader(b"Access-Control-Max-Age", b"600")
+        return True
 
     def _objection(self) -> tuple[int, str] | None:
         limits = self.channel.site.limits
@@ -124,7 +152,7 @@ class UringRequest(Request):
         if self.authority is not None and self.authority.decode("latin-1") != host:
             return 400, "the request's target names another host"
         upgrade = self.requestHeaders.hasHeader(b"upgrade")
-        if self.method in _SAFE and not upgrade:
+        if self.guest is not None or (self.method in _SAFE and not upgrade):
             return None
         origins = self.requestHeaders.getRawHeaders(b"origin", [])
         for origin in origins:

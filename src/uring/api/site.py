@@ -68,6 +68,7 @@ class UringSite(Site):
         keys: Keys,
         limits: Limits,
         allowed_hosts: frozenset[str],
+        allowed_origins: frozenset[str],
         clock: Any,
         version: str,
         sessions: SessionFactory,
@@ -78,6 +79,7 @@ class UringSite(Site):
         self.keys = keys
         self.limits = limits
         self.allowed_hosts = allowed_hosts
+        self.allowed_origins = allowed_origins
         self.clock = clock
         self.banner = f"uring/{version}".encode()
         self.websockets = sessions
@@ -160,18 +162,20 @@ def make_site(
     reactor: Any,
     version: str,
     bounds: Mapping[str, float] | None = None,
+    allowed_origins: frozenset[str] = frozenset(),
 ) -> UringSite:
     """Return the site that serves ``gateway``.
 
     ``allowed_hosts`` are names under which clients may address this node, beside the loopback ones
-    and the address that they connected to; ``bounds`` are shown in /metrics.
+    and the address that they connected to; ``bounds`` are shown in /metrics; pages
+    of ``allowed_origins`` may do what those of the node's own origin may.
     """
     sessions = SessionFactory(gateway, limits, reactor, version)
     keys = Keys(gateway, limits)
     resource = KeyResource(keys)
     rest = Rest(gateway, limits, version, resource)
     root = Root(rest.app.resource(), resource, WebSocketResource(sessions))
-    site = UringSite(root, keys, limits, allowed_hosts, reactor, version, sessions)
+    site = UringSite(root, keys, limits, allowed_hosts, allowed_origins, reactor, version, sessions)
     rest.bounds = bounds or {}
     rest.counts = lambda: (len(site.channels), len(sessions.open))
     return site
