@@ -157,7 +157,7 @@ class LimitTests(SynchronousTestCase):
         """Unknown names and senseless values are refused, with what to write."""
         for text, expected in {
             "body_bytes": "write --limit NAME=VALUE",
-            "nope=1": "known are backlog_bytes, body_bytes",
+            "nope=1": "unknown; known are backlog_bytes",
             "body_bytes=0": "a whole number above 0",
             "body_bytes=-1": "a whole number above 0",
             "body_bytes=1.5": "a whole number above 0",
