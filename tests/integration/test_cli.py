@@ -31,7 +31,7 @@ class CommandTests(ProcessTestCase):
         )
         self.assertEqual(found, code, f"{words}: {(out + err).decode()}")
         self.assertNotIn(b"Traceback", err)
-        self.assertEqual(bool(err), code != 0, err)
+        self.assertTrue(code or not err, err)
         return out.decode()
 
     async def json(self, *words: str) -> Any:
@@ -44,7 +44,8 @@ class CommandTests(ProcessTestCase):
         self.endpoints = f"127.0.0.1:{dead},{cluster.servers[0].address}"
         await self.uring("put", "beep", "boop")
         self.assertEqual(await self.uring("get", "beep"), "boop\n")
-        self.assertEqual(await self.json("get", "beep"), {"key": "beep", "value": "boop"})
+        item = {"key": "beep", "value": "boop", "created": 1, "revision": 1, "lease": 0}
+        self.assertEqual(await self.json("get", "beep"), item)
         await self.uring("cas", "beep", "snot", "--check", "boop")
         await self.uring("cas", "beep", "snot", code=3)
         self.assertEqual(await self.uring("del", "beep"), "snot\n")
@@ -66,6 +67,37 @@ class CommandTests(ProcessTestCase):
         self.assertIn("leader", await self.uring("members"))
         await self.uring("members", "add", "7", code=3)
         await self.uring("members", "remove", "7", code=1)
+
+    async def test_services(self) -> None:
+        """Conditions, lists, transactions, and leases."""
+        cluster = await self.formed(1)
+        self.endpoints = cluster.servers[0].address
+        self.assertEqual(await self.json("put", "a/1", "x"), {"key": "a/1", "revision": 1})
+        await self.uring("put", "a/1", "y", "--if-absent", code=3)
+        await self.uring("put", "a/1", "y", "--if-revision", "7", code=3)
+        await self.uring("put", "a/1", "y", "--if-revision", "1")
+        await self.uring("del", "a/1", "--if-revision", "1", code=3)
+        lease = (await self.uring("lease", "grant", "60")).strip()
+        await self.uring("put", "a/2", "z", "--lease", lease)
+        self.assertEqual(await self.uring("lease", "show", lease), "a/2\n")
+        self.assertEqual(await self.uring("lease", "keep-alive", lease), "60\n")
+        self.assertEqual(await self.uring("list", "--keys", "a/"), "a/1\na/2\n")
+        self.assertEqual(
+            (await self.uring("list", "a/")).splitlines()[1], "a/1         2      -  y"
+        )
+        await self.uring("lease", "revoke", lease)
+        await self.uring("get", "a/2", code=1)
+        await self.uring("lease", "keep-alive", lease, code=1)
+        body = self.directory / "txn.json"
+        body.write_text(
+            '{"compare": [{"key": "a/1", "target": "revision", "to": 2}],'
+            ' "then": [{"Put": {"key": "a/1", "store": "t"}}]}'
+        )
+        done = json.loads(await self.uring("txn", str(body)))
+        self.assertTrue(done["succeeded"])
+        await self.uring("txn", str(body), code=3)
+        body.write_text("[]")
+        await self.uring("txn", str(body), code=2)
 
     async def test_unreachable(self) -> None:
         """Where no node answers nothing was done, and the exit code says so."""

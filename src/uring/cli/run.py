@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from twisted.internet.defer import Deferred
 from uring.cli import exits
 from uring.client import Client
 from uring.errors import UringError
+
+_NUMBER = re.compile(r"-?[0-9]*")  # or nothing to show
 
 
 @define
@@ -47,6 +50,7 @@ def with_client(act: Callable[..., Awaitable[None]]) -> Callable[..., None]:
                 reactor=reactor,
                 timeout=settings.timeout,
                 patience=settings.patience,
+                repeat=True,
             )
             try:
                 await act(client, settings, *args, **kwargs)
@@ -91,7 +95,7 @@ def show_table(rows: Iterable[Sequence[Any]], *heads: str) -> None:
     """Print rows in aligned columns; numbers to the right."""
     lines = [list(heads), *([_cell(value) for value in row] for row in rows)]
     numeric = [
-        len(lines) > 1 and all(line[column].lstrip("-").isdigit() for line in lines[1:])
+        len(lines) > 1 and all(_NUMBER.fullmatch(line[column]) for line in lines[1:])
         for column in range(len(heads))
     ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]

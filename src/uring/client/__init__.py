@@ -12,6 +12,21 @@ may still take effect.
 
 from uring.client.answers import Reply, RingNode, Swap
 from uring.client.rest import Client
+from uring.client.services import Item, Page, TxnResult, compare, delete_op, get_op, put_op
 from uring.client.websocket import Subscription, WebSocketSession
 
-__all__ = ["Client", "Reply", "RingNode", "Subscription", "Swap", "WebSocketSession"]
+__all__ = [
+    "Client",
+    "Item",
+    "Page",
+    "Reply",
+    "RingNode",
+    "Subscription",
+    "Swap",
+    "TxnResult",
+    "WebSocketSession",
+    "compare",
+    "delete_op",
+    "get_op",
+    "put_op",
+]

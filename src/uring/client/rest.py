@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
-from urllib.parse import quote
-
-import orjson
 
 from uring.client.answers import ProtocolError, Reply, RingNode, Swap, check_batch, ring
-from uring.client.transport import Answer, Request, Transport
+from uring.client.services import ServiceClient, field, path
+from uring.client.transport import Transport
 from uring.client.websocket import WebSocketSession, connect
 
 DEFAULT_ENDPOINT = "127.0.0.1:8080"
@@ -18,7 +16,7 @@ TIMEOUT_SECONDS = 10.0
 """Longer than a node's own time-out, so that the node's answer is what a client usually sees."""
 
 
-class Client:
+class Client(ServiceClient):
     """Talks to a node, which forwards to its leader what it cannot answer itself.
 
     Every method raises UringError: Unavailable when nothing was done, OutcomeUnknown when a write
@@ -32,18 +30,21 @@ class Client:
         http: Any = None,
         timeout: float = TIMEOUT_SECONDS,
         patience: float = 0.0,
+        repeat: bool = False,
     ) -> None:
         """Talk to any of ``endpoints`` (host:port); ``timeout`` in seconds is for each attempt.
 
         With several endpoints each is tried once where another cannot serve; ``patience`` is for
-        how many seconds all of them are tried again.  ``http`` stands in for the
-        ``treq.client.HTTPClient`` that is made otherwise.
+        how many seconds all of them are tried again; ``repeat`` lets writes be sent again whose
+        outcome is unknown (see :class:`uring.client.services.ServiceClient`).  ``http`` stands in
+        for the ``treq.client.HTTPClient`` that is made otherwise.
         """
         if reactor is None:
             from twisted.internet import reactor as default_reactor
 
             reactor = default_reactor
         self.timeout = timeout
+        self._repeat = repeat
         self._reactor = reactor
         self._transport = Transport(
             endpoints or (DEFAULT_ENDPOINT,), reactor, timeout, patience, http
@@ -114,26 +115,26 @@ class Client:
         The newest value that anyone was told of; with ``stale`` what this node knows, at once.
         """
         suffix = "?consistency=stale" if stale else ""
-        answer = await self._ask("GET", _path("kv", key) + suffix)
+        answer = await self._ask("GET", path("kv", key) + suffix)
         if answer.expect(200, 404).code == 404:
             return None
-        return cast(str, _field(answer, "value"))
+        return cast(str, field(answer, "value"))
 
     async def put(self, key: str, value: str) -> None:
         """Store ``value`` under ``key``."""
-        (await self._ask("POST", _path("kv", key), {"value": value})).expect(200, 201)
+        (await self._ask("POST", path("kv", key), {"value": value})).expect(200, 201)
 
     async def cas(self, key: str, check: str | None, store: str) -> Swap:
         """Store ``store`` if ``key`` holds ``check`` (None: does not exist)."""
         body = {"check": check, "store": store}
-        answer = (await self._ask("POST", _path("kv", key, "cas"), body)).expect(201, 409)
+        answer = (await self._ask("POST", path("kv", key, "cas"), body)).expect(201, 409)
         if answer.code == 201:
             return Swap(stored=True)
         return Swap(stored=False, current=_current(answer.json))
 
     async def delete(self, key: str) -> str | None:
         """Remove ``key``; return the value it had, None if there was none."""
-        answer = await self._ask("DELETE", _path("kv", key))
+        answer = await self._ask("DELETE", path("kv", key))
         if answer.expect(200, 404).code == 404:
             return None
         return _current(answer.json)
@@ -166,7 +167,7 @@ class Client:
     async def ring_size(self) -> int | None:
         """Return the number of vnodes, None while it is not set."""
         answer = (await self._ask("GET", "/mring")).expect(200, 404)
-        return int(_field(answer, "size")) if answer.code == 200 else None
+        return int(field(answer, "size")) if answer.code == 200 else None
 
     async def set_ring_size(self, size: int) -> None:
         """Give the ring its size, once; raises Conflict if it has another one."""
@@ -183,7 +184,7 @@ class Client:
 
     async def remove_ring_node(self, node: str) -> list[RingNode]:
         """Remove a node and return what is left; raises NotFound if the ring has no such node."""
-        return ring((await self._ask("DELETE", _path("mring", "node", node))).expect(200).json)
+        return ring((await self._ask("DELETE", path("mring", "node", node))).expect(200).json)
 
     # The socket
 
@@ -193,28 +194,6 @@ class Client:
 
     async def _read(self, path: str) -> Any:
         return (await self._ask("GET", path)).expect(200).json
-
-    async def _ask(self, method: str, path: str, body: Any = None) -> Answer:
-        """Send one request; its answer, whatever its code, or UringError if there is none."""
-        if body is None:
-            return await self._transport.ask(Request(method, path))
-        headers = {"Content-Type": "application/json"}
-        return await self._transport.ask(Request(method, path, orjson.dumps(body), headers))
-
-
-def _path(*segments: str) -> str:
-    """Return a path; each segment is escaped, slashes in keys included.
-
-    Raises ValueError (UnicodeEncodeError) for a lone surrogate, which no URL can carry.
-    """
-    return "".join("/" + quote(segment, safe="") for segment in segments)
-
-
-def _field(answer: Answer, name: str) -> Any:
-    try:
-        return answer.json[name]
-    except (KeyError, TypeError) as error:
-        raise ProtocolError(f"an answer without {name!r}: {answer.json!r}") from error
 
 
 def _current(found: Any) -> str | None:
