@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import threading
 
 from bench.speakers import WebSocketSpeaker
+from bench.speakers.websocket import pong
 
-_PING, _PONG = 0x89, 0x8A
+_PING = 0x89
 
 
 class Crowd:
@@ -53,10 +53,3 @@ class Crowd:
         for sock in self._sockets.values():
             sock.close()
         self._poll.close()
-
-
-def pong(payload: bytes) -> bytes:
-    """Return the answer to a ping with ``payload``, of at most 125 bytes."""
-    key = os.urandom(4)
-    body = bytes(byte ^ key[place % 4] for place, byte in enumerate(payload))
-    return bytes((_PONG, 0x80 | len(payload))) + key + body

@@ -26,6 +26,16 @@ Read this beside every ratio:
   machine may be compared; a machine does not stay the same for an hour.
 """
 
+ETCD_KNOWN = {
+    "puts, one client": (1259, 1482),
+    "puts, 64 x 1": (7560, 10_689),
+    "puts, 64 x 16": (12_680, 16_184),
+    "puts over HTTP/JSON, 64": (4790, 4790),
+    "reads, 64 x 1": (10_290, 10_290),
+}
+"""Operations a second of etcd 3.4 on a quiet machine of this size: it would be seen here if the
+load generator were the slow part."""
+
 
 def show(value: float) -> str:
     """Return a figure as short as it can be read."""
@@ -100,7 +110,24 @@ def rates_table(result: StageResult) -> str:
                 )
             )
     head = ("what", "system", "per second", "uring is faster by", "p50 / p99 / p99.9 ms")
-    return table((*head, "CPU s per 10 000", "generator", "shape"), rows)
+    whole = {"peak_mb": "peak MB of a node", "reactor_delay_ms": "longest reactor delay ms"}
+    return "\n".join(
+        (
+            table((*head, "CPU s per 10 000", "generator", "shape"), rows),
+            plain_table(result, whole),
+            known_table(result),
+        )
+    )
+
+
+def known_table(result: StageResult) -> str:
+    """Return what the generator had from etcd beside what a client in Go had from it."""
+    rows = []
+    for case, (low, high) in ETCD_KNOWN.items():
+        rates = result.figures("etcd", case, "rate")
+        if rates:
+            rows.append((case, show_spread(spread(rates)), f"{show(low)} to {show(high)}"))
+    return table(("etcd", "here", "a client in Go, another day, two processors too"), rows)
 
 
 def plain_table(result: StageResult, names: Mapping[str, str]) -> str:

@@ -10,6 +10,10 @@ from collections.abc import Sequence
 
 from bench.speakers.base import LoadFailed, Ordered, Sample, Speaker
 
+_TEXT, _PONG = 0x81, 0x8A
+_PING = b"\x89"
+"""The first byte of a ping; it occurs in no JSON that is answered here."""
+
 
 class WebSocketSpeaker(Speaker):
     """Commands of KV on one WebSocket.  Replies come in the order of the requests."""
@@ -55,20 +59,40 @@ class WebSocketSpeaker(Speaker):
         data = self._tail + data
         # Too short for a whole match, so nothing is counted twice.
         self._tail = data[1 - len(self._GOOD) :]
+        if _PING in data:
+            self._answer_ping(data)
         for word in self._BAD:
             if word in data:
                 at = data.index(word)
                 raise LoadFailed(f"an error was answered: {data[at : at + 200]!r}")
         return self._ordered.answered(data.count(self._GOOD), now)
 
+    def _answer_ping(self, data: bytes) -> None:
+        """Answer a ping in ``data``, or wait for the rest of it: who does not is disconnected."""
+        at = data.index(_PING)
+        size = data[at + 1] if at + 1 < len(data) else -1
+        # Elsewhere this byte is the end of a length, before the JSON of a reply.
+        if size == ord("{") or size > 125:
+            return
+        payload = data[at + 2 : at + 2 + size]
+        if size < 0 or len(payload) < size:
+            self._tail = data[at:]
+        else:
+            self.sock.sendall(pong(payload))
 
-def masked(payload: bytes) -> bytes:
-    """Return a client's final text frame (RFC 6455, 5.2), of at most 65 535 bytes."""
+
+def masked(payload: bytes, kind: int = _TEXT) -> bytes:
+    """Return a client's final frame (RFC 6455, 5.2), text by default, of at most 65 535 bytes."""
     size, key = len(payload), os.urandom(4)
     mask = (key * (size // 4 + 1))[:size]
     body = (int.from_bytes(payload) ^ int.from_bytes(mask)).to_bytes(size)
-    head = bytes((0x81, 0x80 | size)) if size < 126 else struct.pack(">BBH", 0x81, 0xFE, size)
+    head = bytes((kind, 0x80 | size)) if size < 126 else struct.pack(">BBH", kind, 0xFE, size)
     return head + key + body
+
+
+def pong(payload: bytes) -> bytes:
+    """Return the answer to a ping with ``payload``, of at most 125 bytes."""
+    return masked(payload, _PONG)
 
 
 def command(rid: int, key: str, value: str | None) -> bytes:

@@ -6,9 +6,11 @@ from attrs import frozen
 
 from bench.driver import fill, measure
 from bench.stages.base import Figures, Found, Stage, Turn
-from bench.systems import System
+from bench.systems import System, Uring
 
 KEYS = 10_000
+WHOLE = "all of this"
+"""The case of what is looked at once, at the end."""
 
 Shape = tuple[str, int, int]
 """Protocol, connections, and requests under way on each."""
@@ -110,6 +112,9 @@ def turn(given: Turn) -> Found:
             if system.name in case.shapes and (case.quick or not given.plan.quick):
                 found[case.name] = _best(system, case, given.seconds)
                 given.note(f"  {system.name}: {case.name}: {found[case.name]['rate']:,.0f}/s")
+        found[WHOLE] = {"peak_mb": system.peak_megabytes()}
+        if isinstance(system, Uring):
+            found[WHOLE]["reactor_delay_ms"] = system.longest_delay_ms(system.leader())
     finally:
         system.stop()
     return found

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import socket
 from random import Random
+from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench.crowd import pong
 from bench.speakers import LoadFailed, key_of, make_requests, make_speaker
 from bench.speakers.base import Ordered
 from bench.speakers.grpc import GrpcSpeaker, call, cut, protobuf
 from bench.speakers.http import HttpSpeaker
-from bench.speakers.websocket import masked
+from bench.speakers.websocket import WebSocketSpeaker, masked, pong
 
 
 def unmasked(frame: bytes) -> bytes:
@@ -62,6 +62,23 @@ class RequestTests(SynchronousTestCase):
     def test_protobuf(self) -> None:
         """Lengths beyond 127 take two bytes."""
         self.assertEqual(protobuf(b"a", b"b" * 300), b"\x0a\x01a\x12\xac\x02" + b"b" * 300)
+
+
+class ScriptedSocket:
+    """Has received what it is given, and keeps what is sent."""
+
+    def __init__(self, received: list[bytes]) -> None:
+        self.received = received
+        self.sent: list[bytes] = []
+
+    def getpeername(self) -> tuple[str, int]:
+        return "127.0.0.1", 1
+
+    def recv(self, size: int) -> bytes:
+        return self.received.pop(0)
+
+    def sendall(self, data: bytes) -> None:
+        self.sent.append(data)
 
 
 class SpeakerTests(SynchronousTestCase):
@@ -137,6 +154,41 @@ class SpeakerTests(SynchronousTestCase):
         self.assertEqual(speaker.hear(trailers[4:], 3.0), [(3.0, 2.0, 1)])
         speaker.ask(1, 4.0)
         self.assertRaises(LoadFailed, speaker.hear, trailers, 5.0)
+
+    def websocket(self) -> tuple[WebSocketSpeaker, ScriptedSocket]:
+        selected = b'\x81\x26{"Selected":{"rid":0,"protocol":"KV"}}'
+        sock = ScriptedSocket([b"HTTP/1.1 101 Switching Protocols\r\n\r\n", selected])
+        speaker = WebSocketSpeaker(cast(socket.socket, sock), [masked(b"x")] * 9)
+        speaker.ask(3, 1.0)
+        sock.sent.clear()
+        return speaker, sock
+
+    def test_websocket(self) -> None:
+        """Replies count wherever the pieces that are received end; an error is one."""
+        speaker, _ = self.websocket()
+        reply = b'\x81\x1f{"rid":1,"code":201,"data":null}'
+        self.assertEqual(speaker.hear(reply + reply[:16], 2.0), [(2.0, 1.0, 1)])
+        self.assertEqual(speaker.hear(reply[16:] + reply, 3.0), [(3.0, 2.0, 2)])
+        self.assertRaises(LoadFailed, speaker.hear, b'\x81\x10{"rid":1,"code":503', 4.0)
+
+    def test_ping(self) -> None:
+        """A busy client that did not answer pings was disconnected after forty seconds."""
+        reply = b'\x81\x1f{"rid":1,"code":201,"data":null}'
+        ping = b"\x89\x0c" + bytes(range(12))
+        for cut_at in range(len(ping) + 1):
+            speaker, sock = self.websocket()
+            speaker.hear(reply + ping[:cut_at], 2.0)
+            speaker.hear(ping[cut_at:] + reply, 3.0)
+            self.assertEqual([unmasked(each) for each in sock.sent], [bytes(range(12))], cut_at)
+            self.assertEqual(sock.sent[0][0], 0x8A)
+
+    def test_no_ping(self) -> None:
+        """The same byte in the length of a reply is no ping."""
+        speaker, sock = self.websocket()
+        text = b'{"rid":1,"code":201,"data":"' + b"v" * 363 + b'"}'
+        self.assertEqual(len(text).to_bytes(2), b"\x01\x89")
+        self.assertEqual(len(speaker.hear(b"\x81\x7e\x01\x89" + text, 2.0)), 1)
+        self.assertEqual(sock.sent, [])
 
     def test_cut(self) -> None:
         """The pieces of a call and the number of its stream make it whole again."""
