@@ -1,0 +1,1 @@
+"""Bytes that nobody would send, at every decoder."""
