@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ from bench.speakers import (
 PREPARED = 8192
 """Requests made beforehand for all connections together, where keys are drawn at random."""
 SILENCE_SECONDS = 20.0
+SAMPLES_KEPT = 1 << 17
+"""Beyond so many, waits are counted by hundredths of a millisecond: a load may last for long."""
 
 
 def connect(chosen: argparse.Namespace) -> list[Speaker]:
@@ -73,6 +76,8 @@ class Run:
         self._begin = time.perf_counter() + chosen.warm
         self._end = self._begin + chosen.seconds
         self._samples: list[Sample] = []
+        self._waits: Counter[float] = Counter()
+        """How often each wait occurred, in seconds."""
         self._sent = 0
 
     def stop(self) -> None:
@@ -106,6 +111,8 @@ class Run:
                     self._samples += samples
                 if now < self._end:
                     self._ask(speaker, done, now)
+            if len(self._samples) > SAMPLES_KEPT:
+                self._fold()
         return self._outcome(now, time.process_time() - (cpu or 0.0))
 
     def _ask(self, speaker: Speaker, wanted: int, now: float) -> None:
@@ -116,11 +123,18 @@ class Run:
             self._sent += count
             speaker.ask(count, now)
 
+    def _fold(self) -> None:
+        """Count what was answered before the end."""
+        for when, wait, count in self._samples:
+            if when <= self._end:
+                self._waits[round(wait, 5)] += count
+        self._samples.clear()
+
     def _outcome(self, now: float, cpu: float) -> dict[str, Any]:
-        within = [sample for sample in self._samples if sample[0] <= self._end]
-        operations = sum(count for _, _, count in within)
+        self._fold()
+        operations = self._waits.total()
         seconds = max(1e-9, min(now, self._end) - self._begin)
-        waits = weighted_percentiles([(wait, count) for _, wait, count in within], LADDER)
+        waits = weighted_percentiles(self._waits.items(), LADDER)
         ladder = [round(wait * 1000, 3) for wait in waits]
         known = dict(zip(LADDER, ladder, strict=True))
         return {

@@ -50,8 +50,9 @@ class GrpcSpeaker(Speaker):
                 _literal(b"\x00\x02te", b"trailers"),
             )
         )
-        self._asked: list[float] = []
-        """When call number i began; its stream is 2 i + 1."""
+        self._asked: dict[int, float] = {}
+        """When each call that is under way began, by its stream."""
+        self._stream = 1
         self._answered = 0
         self._buffer = b""
 
@@ -59,13 +60,14 @@ class GrpcSpeaker(Speaker):
         """See Speaker."""
         pieces: list[bytes] = []
         for head, headers, start, message in self._take(count):
-            number = _STREAM.pack(2 * len(self._asked) + 1)
-            if self._asked:
+            number = _STREAM.pack(self._stream)
+            if self._stream > 1:
                 pieces += (head, number, headers, start, number, message)
             else:
                 full = http2_frame(_HEADERS, _END_HEADERS, 1, headers.replace(_KNOWN, self._table))
                 pieces += (full, start, number, message)
-            self._asked.append(now)
+            self._asked[self._stream] = now
+            self._stream += 2
         self.sock.sendall(b"".join(pieces))
 
     def hear(self, data: bytes, now: float) -> list[Sample]:
@@ -84,7 +86,10 @@ class GrpcSpeaker(Speaker):
             elif kind == _HEADERS:
                 if flags & _END_STREAM:
                     stream = int.from_bytes(data[position + 5 : position + 9])
-                    samples.append((now, now - asked[stream >> 1], 1))
+                    began = asked.pop(stream, None)
+                    if began is None:
+                        raise LoadFailed(f"call {stream} was answered twice, or never made")
+                    samples.append((now, now - began, 1))
                     self._answered -= 1
             else:
                 self._control(kind, flags, data[position + 9 : after])

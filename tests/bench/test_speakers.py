@@ -152,8 +152,10 @@ class SpeakerTests(SynchronousTestCase):
         trailers = b"\x00\x00\x01\x01\x05\x00\x00\x00\x01\x88"
         self.assertEqual(speaker.hear(message + trailers[:4], 2.0), [])
         self.assertEqual(speaker.hear(trailers[4:], 3.0), [(3.0, 2.0, 1)])
+        self.assertRaises(LoadFailed, speaker.hear, trailers, 4.0)  # that call is over
         speaker.ask(1, 4.0)
-        self.assertRaises(LoadFailed, speaker.hear, trailers, 5.0)
+        third = trailers.replace(b"\x01\x88", b"\x03\x88")
+        self.assertRaises(LoadFailed, speaker.hear, third, 5.0)
 
     def websocket(self) -> tuple[WebSocketSpeaker, ScriptedSocket]:
         selected = b'\x81\x26{"Selected":{"rid":0,"protocol":"KV"}}'
