@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.http import SiteTestCase
@@ -112,3 +114,28 @@ class ClusterTests(SiteTestCase):
         """Every member is listed with what it told of itself."""
         response = await self.request("GET", "/cluster")
         self.assertEqual(response.json()[0]["role"], "Leader")
+
+
+class DashboardTests(SiteTestCase):
+    async def test_page(self) -> None:
+        """A browser gets the page at the root, a program what it always got."""
+        page = await self.request("GET", "/", Accept="text/html,application/xhtml+xml,*/*;q=0.8")
+        self.assertEqual(
+            (page.code, page.headers["content-type"]), (200, "text/html; charset=utf-8")
+        )
+        self.assertEqual((await self.request("GET", "/dashboard")).body, page.body)
+        program = await self.request("GET", "/", Accept="*/*")
+        self.assertEqual(program.json()["name"], "uring")
+
+    async def test_nothing_from_elsewhere(self) -> None:
+        """All that the page names is its own, and the browser is told to load nothing else."""
+        page = await self.request("GET", "/dashboard")
+        self.assertIn("default-src 'none'", page.headers["content-security-policy"])
+        self.assertIn("frame-ancestors 'none'", page.headers["content-security-policy"])
+        for part in re.findall(rb'(?:src|href)="([^"]*)"', page.body):
+            if part != b"data:,":
+                self.assertEqual((await self.request("GET", part.decode())).code, 200, part)
+        script = await self.request("GET", "/dashboard/app.js")
+        self.assertEqual(script.headers["content-type"], "text/javascript; charset=utf-8")
+        for forbidden in (b"innerHTML", b"outerHTML", b"insertAdjacentHTML", b"eval(", b"http://"):
+            self.assertNotIn(forbidden, script.body.replace(b"http://www.w3.org/2000/svg", b""))

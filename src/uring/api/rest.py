@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from uring.api import decode, health, replies
 from uring.api.bulk import serve_list
+from uring.api.dashboard import Dashboard, page, wants_page
 from uring.api.keys import KeyResource, option, text_after
 from uring.api.metrics import CONTENT_TYPE, exposition, make_registry
 from uring.api.replies import Answer
@@ -51,7 +52,7 @@ def _nobody() -> tuple[int, int]:
 
 
 @define(eq=False, slots=False)
-class Rest(Services):
+class Rest(Services, Dashboard):
     """The routes.  Handlers return bytes, a Deferred of them, or the resource to go on with."""
 
     version: str
@@ -67,6 +68,8 @@ class Rest(Services):
 
     @app.route("/", methods=["GET"])
     def root(self, request: Request) -> bytes:
+        if wants_page(request):
+            return page(request)
         return as_json(
             request,
             200,
