@@ -21,7 +21,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class SystemFailed(Exception):
-    """A node does not do what it should; the text says which and where its output is."""
+    """A node or a load does not do what it should; the text says what."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -178,8 +178,19 @@ class System:
                     return found
             except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
                 problem = str(error)
+            self._check_running()
             time.sleep(0.02)
         raise SystemFailed(f"{self.name}: {what} not within {seconds:g} s: {problem}")
+
+    def _check_running(self) -> None:
+        """Raise :exc:`SystemFailed` with its last words if a node ended by itself."""
+        for node in self.alive():
+            process = self.processes[node]
+            if process is not None and process.poll() is not None:
+                words = (self.directory / f"{node}.log").read_text(errors="replace")[-500:]
+                raise SystemFailed(
+                    f"{self.name}: node {node} ended with {process.returncode}: {words}"
+                )
 
     def alive(self) -> list[int]:
         """Return the nodes that run."""

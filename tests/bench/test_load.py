@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from twisted.internet.threads import deferToThread
@@ -10,6 +11,13 @@ from twisted.trial.unittest import TestCase
 from bench.driver import Figures, Generator, load
 from bench.systems import SystemFailed
 from bench.systems.null import Null
+
+
+class Broken(Null):
+    """A system whose node ends by itself."""
+
+    def command(self, node: int) -> list[str]:
+        return [sys.executable, "-c", "raise SystemExit('no such disk')"]
 
 
 class LoadTests(TestCase):
@@ -47,6 +55,14 @@ class LoadTests(TestCase):
         figures = await deferToThread(generator.stop)
         self.assertLess(figures["seconds"], 600)
         self.assertGreater(figures["operations"], 0)
+
+    async def test_ended_by_itself(self) -> None:
+        """A node that ends by itself is not waited for in vain: its last words are told."""
+        other = Broken(Path(self.mktemp()).absolute())
+        self.addCleanup(other.stop)
+        with self.assertRaises(SystemFailed) as caught:
+            await deferToThread(other.start)
+        self.assertIn("node 0 ended with 1: no such disk", str(caught.exception))
 
     async def test_refused(self) -> None:
         """A server that is not there is said so, with the words of the load."""
