@@ -6,10 +6,17 @@ import time
 
 from bench.driver import Generator, fill, measure
 from bench.stages.base import Figures, Found, Stage, Turn
-from bench.systems import Uring
+from bench.systems import System, Uring
 
 VALUE_BYTES = 4096
 TRANSFER_SECONDS = 600.0
+
+
+def late_turns(system: System) -> int:
+    """Return how often the reactor of any node was late by more than 50 ms; 0 of other systems."""
+    if not isinstance(system, Uring):
+        return 0
+    return sum(map(system.late_turns, system.alive()))
 
 
 def turn(given: Turn) -> Found:
@@ -29,6 +36,7 @@ def turn(given: Turn) -> Found:
         )
         index = system.log_index(leader)
         system.wait_for("puts", lambda: system.log_index(leader) > index + 100)
+        late = late_turns(system)
         began = time.monotonic()
         node = system.add_learner()
         system.wait_for(
@@ -42,10 +50,8 @@ def turn(given: Turn) -> Found:
             "longest_ms": during["ladder_ms"][-1],
         }
         if isinstance(system, Uring):
-            delays = [system.longest_delay_ms(each) for each in system.alive()]
-            figures["reactor_delay_ms"] = max(
-                (delay for delay in delays if delay is not None), default=None
-            )
+            figures["late_turns"] = late_turns(system) - late
+            figures["reactor_delay_ms"] = max(map(system.longest_delay_ms, system.alive()))
     finally:
         system.stop()
     given.note(

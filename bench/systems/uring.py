@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -10,11 +9,12 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 import uring
 from bench.speakers.http import rest_request
 from bench.systems.base import System, ask, fetch
 
-_LOG_WRITES = re.compile(r"^uring_log_write_seconds_count (\S+)$", re.MULTILINE)
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
@@ -74,8 +74,7 @@ class Uring(System):
 
     def log_batches(self, node: int) -> int | None:
         """See System."""
-        found = _LOG_WRITES.search(fetch(self.ports[node], "GET", "/metrics").decode())
-        return int(float(found[1])) if found else None
+        return int(self.metric(node, "uring_log_write_seconds_count"))
 
     def term(self, node: int) -> int:
         """See System."""
@@ -105,7 +104,20 @@ class Uring(System):
         members = self.status(self.leader())["members"]
         return any(each["id"] == node + 1 and each["voter"] for each in members)
 
-    def longest_delay_ms(self, node: int) -> float | None:
-        """Return the longest that the node's reactor was late, or None where it does not tell."""
-        found = self.status(node).get("reactor_delay_max_ms")
-        return None if found is None else float(found)
+    def metric(self, node: int, name: str, **labels: str) -> float:
+        """Return one figure of /metrics.  Raises OSError, KeyError."""
+        text = fetch(self.ports[node], "GET", "/metrics").decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return float(sample.value)
+        raise KeyError(name)
+
+    def longest_delay_ms(self, node: int) -> float:
+        """Return the longest that the node's reactor was late since it started.  Raises OSError."""
+        return float(self.status(node)["reactor_delay_max_ms"])
+
+    def late_turns(self, node: int) -> int:
+        """Return how often the node's reactor was late by more than 50 ms.  Raises OSError."""
+        every = self.metric(node, "uring_reactor_delay_seconds_count")
+        return int(every - self.metric(node, "uring_reactor_delay_seconds_bucket", le="0.05"))
