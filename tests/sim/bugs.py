@@ -18,7 +18,9 @@ from uring import node as node_module
 from uring import proposals as proposals_module
 from uring import reads as node_reads
 from uring.errors import OutcomeUnknown, Unavailable
-from uring.machines import sessions, table
+from uring.lessor import Lessor
+from uring.machines import leases, sessions, table
+from uring.machines.commands import Expire
 from uring.machines.sessions import first_time
 from uring.members import Administration
 from uring.raft import core as core_module
@@ -507,6 +509,31 @@ def _() -> list[Patch]:
 @bug("an idempotency key forgotten")
 def _() -> list[Patch]:
     return [(table.once, "apply", lambda transaction, command, run: run())]
+
+
+@bug("a lease ended by an expiry older than its renewal")
+def _() -> list[Patch]:
+    def end(transaction: Any, command: Any, turn: Any) -> Any:
+        lease = leases.load(transaction, command.lease)
+        if type(command) is Expire:
+            command = Expire(command.lease, lease.renewals)
+        return table._end_lease(transaction, command, turn)
+
+    return [(table, "_MACHINES", {**table._MACHINES, Expire: end})]
+
+
+@bug("a new leader counts the time of leases from before")
+def _() -> list[Patch]:
+    tick = Lessor.tick
+
+    def hasty(self: Any, leads: bool, elapsed: float) -> None:
+        began = leads and not self._leads
+        tick(self, leads, elapsed)
+        if began:
+            for lease, (deadline, renewals) in list(self._known.items()):
+                self._put(lease, deadline - 0.8, renewals)
+
+    return [(Lessor, "tick", hasty)]
 
 
 @bug("dedupe window forgotten on restart")

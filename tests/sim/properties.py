@@ -10,6 +10,7 @@ from attrs import define, field, frozen
 
 from tests.sim.faults import STOPPED
 from uring.feed import Change
+from uring.machines import leases
 from uring.machines.table import Applied, Machines
 from uring.node import Node
 from uring.raft.messages import AppendResponse, VoteResponse
@@ -427,6 +428,12 @@ class Properties:
         waiting = [life.id for life in replicas if life.node.proposals.waiting]
         if waiting:
             return f"commands wait at {waiting}"
+        state = leaders[0].directory.state
+        held = [lease.id for lease in leases.every(state, 0, 10)]
+        if held:
+            return f"leases {held} have not ended"
+        if any(state.iterate(b"kheld ")):
+            return "keys of leases that have ended are still there"
         applied = {life.id: life.directory.state.applied_index for life in replicas}
         if len(set(applied.values())) > 1:
             return f"the replicas stand at {applied}"

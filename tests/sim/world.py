@@ -15,6 +15,7 @@ from tests.sim.clients import Client
 from tests.sim.clock import SimClock
 from tests.sim.disk import SimDisk
 from tests.sim.faults import Faults
+from tests.sim.leases import Holder
 from tests.sim.linearizable import Operation, offending_keys
 from tests.sim.network import Network, SimMesh
 from tests.sim.properties import Properties, Violation, WatchedMachines, WatchedNode
@@ -154,6 +155,8 @@ class World:
         self.faults = Faults(self)
         ids = range(1, self.size + SPARES + 1)
         self.hosts = {i: Host(i, Files(self.random(f"files {i}"))) for i in ids}
+        holders = self.random("holders")
+        self.holders = [Holder(self, i) for i in range(holders.choice((0, 0, 0, 2)))]
         self.clients = [Client(self, i) for i in range(choices.choice((2, 3, 5)))]
 
     def random(self, name: str) -> Random:
@@ -348,6 +351,8 @@ class World:
         self.network.begin()
         for client in self.clients:
             client.begin()
+        for holder in self.holders:
+            holder.begin()
         while self.now < self.options.seconds:
             self.step()
 
@@ -361,6 +366,8 @@ class World:
             self.step()
         for client in self.clients:
             client.finish()
+        for holder in self.holders:
+            holder.finish()
         looked = self.now
         while (why := self.properties.unrest()) is not None:
             if self.now > deadline:
