@@ -156,6 +156,13 @@ class UringChannel(HTTPChannel):
         if self._later and not self._asking and not self._serving:
             self._go_on()
 
+    def lineReceived(self, line: bytes) -> None:
+        if line[:1] in (b" ", b"\t"):
+            # Twisted would join it to the line before; others might not (RFC 9112, 5.2).
+            self._respondToBadRequestAndDisconnect()
+        else:
+            super().lineReceived(line)
+
     def headerReceived(self, line: bytes) -> bool:
         try:
             return bool(super().headerReceived(line))

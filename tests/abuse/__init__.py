@@ -1,0 +1,1 @@
+"""What strangers send, case by case: docs/SECURITY.md says what protects against it."""
