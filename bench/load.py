@@ -50,8 +50,10 @@ def connect(chosen: argparse.Namespace) -> list[Speaker]:
         sock = socket.create_connection((host, int(port)), timeout=10)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         own = keys[number :: chosen.connections]
-        requests = make_requests(chosen.protocol, own, "v" * chosen.value, chosen.writes, chance)
+        value = "v" * chosen.value
+        requests = make_requests(chosen.protocol, own, value, chosen.writes, chance, chosen.bundle)
         speaker = make_speaker(chosen.protocol, sock, requests)
+        speaker.bundle = chosen.bundle
         if chosen.once:
             speaker.left = len(requests)
         speakers.append(speaker)
@@ -59,7 +61,7 @@ def connect(chosen: argparse.Namespace) -> list[Speaker]:
 
 
 def _keys(chosen: argparse.Namespace, chance: random.Random) -> list[str]:
-    least = chosen.connections * chosen.window
+    least = chosen.connections * chosen.window * chosen.bundle
     if chosen.once:
         return [key_of(number, chosen.key) for number in range(max(chosen.keys, least))]
     count = max(chosen.prepared, least)
@@ -78,6 +80,7 @@ class Run:
         self._samples: list[Sample] = []
         self._waits: Counter[float] = Counter()
         """How often each wait occurred, in seconds."""
+        self._bundle: int = chosen.bundle
         self._sent = 0
 
     def stop(self) -> None:
@@ -89,6 +92,7 @@ class Run:
         poll = select.epoll()
         cpu: float | None = None
         answered = 0
+        due = dict.fromkeys(self._speakers, 0)
         for number, speaker in self._speakers.items():
             poll.register(number, select.EPOLLIN)
             self._ask(speaker, self._window, time.perf_counter())
@@ -110,17 +114,19 @@ class Run:
                     cpu = time.process_time() if cpu is None else cpu
                     self._samples += samples
                 if now < self._end:
-                    self._ask(speaker, done, now)
+                    # A request of many operations is done when the last of them is answered.
+                    whole, due[number] = divmod(due[number] + done, self._bundle)
+                    self._ask(speaker, whole, now)
             if len(self._samples) > SAMPLES_KEPT:
                 self._fold()
         return self._outcome(now, time.process_time() - (cpu or 0.0))
 
     def _ask(self, speaker: Speaker, wanted: int, now: float) -> None:
-        count = min(wanted, self._left, speaker.left)
+        count = min(wanted, self._left // self._bundle, speaker.left)
         if count:
-            self._left -= count
+            self._left -= count * self._bundle
             speaker.left -= count
-            self._sent += count
+            self._sent += count * self._bundle
             speaker.ask(count, now)
 
     def _fold(self) -> None:
@@ -158,10 +164,11 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--writes", type=float, default=1.0, help="share of puts, 0 to 1 [1]")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--window", type=int, default=1, help="requests under way on each [1]")
+    parser.add_argument("--bundle", type=int, default=1, help="operations in each request [1]")
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--warm", type=float, default=0.5, help="seconds not counted [0.5]")
     parser.add_argument(
-        "--count", type=int, default=1 << 40, help="most requests, warming included"
+        "--count", type=int, default=1 << 40, help="most operations, warming included"
     )
     parser.add_argument("--keys", type=int, default=10_000)
     parser.add_argument("--prepared", type=int, default=PREPARED, help="requests made beforehand")

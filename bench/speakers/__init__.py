@@ -14,7 +14,7 @@ from bench.speakers.base import LoadFailed, Sample, Speaker, key_of
 from bench.speakers.grpc import GrpcSpeaker, call
 from bench.speakers.http import HttpSpeaker, gateway_request, rest_request
 from bench.speakers.lines import LinesSpeaker, line
-from bench.speakers.websocket import WebSocketSpeaker, command
+from bench.speakers.websocket import WebSocketSpeaker, command, messages
 
 __all__ = [
     "PROTOCOLS",
@@ -39,12 +39,20 @@ PROTOCOLS = tuple(_SPEAKERS)
 
 
 def make_requests(
-    protocol: str, keys: Sequence[str], value: str, writes: float, chance: Random
+    protocol: str,
+    keys: Sequence[str],
+    value: str,
+    writes: float,
+    chance: Random,
+    bundle: int = 1,
 ) -> list[bytes]:
     """Return a request for each key: a put of ``value`` for the share ``writes`` of them, or a get.
 
-    Raises :exc:`ValueError` where the protocol has no such request.
+    ``bundle`` of them make one request, over WebSocket.  Raises :exc:`ValueError` where the
+    protocol has no such request.
     """
+    if bundle > 1 and protocol != "websocket":
+        raise ValueError("only WebSocket has requests of many operations")
     if protocol == "lines":
         if writes < 1:
             raise ValueError("pysyncobj has no linearizable reads")
@@ -57,7 +65,7 @@ def make_requests(
             requests.append(command(rid, key, content))
         else:
             requests.append(makers[protocol](key, content))
-    return requests
+    return messages(requests, bundle) if protocol == "websocket" else requests
 
 
 def make_speaker(protocol: str, sock: socket.socket, requests: Sequence[bytes]) -> Speaker:

@@ -30,6 +30,8 @@ class Speaker:
         self.sock = sock
         self.left: int = 1 << 62
         """How many requests it may still send."""
+        self.bundle = 1
+        """Operations in each request; each is answered by itself."""
         self._requests = requests
         self._next = 0
 

@@ -51,7 +51,7 @@ class WebSocketSpeaker(Speaker):
 
     def ask(self, count: int, now: float) -> None:
         """See Speaker."""
-        self._ordered.sent(count, now)
+        self._ordered.sent(count * self.bundle, now)
         self.sock.sendall(b"".join(self._take(count)))
 
     def hear(self, data: bytes, now: float) -> list[Sample]:
@@ -96,6 +96,14 @@ def pong(payload: bytes) -> bytes:
 
 
 def command(rid: int, key: str, value: str | None) -> bytes:
-    """Return the frame that puts ``value``, or gets the key where that is None."""
+    """Return the JSON that puts ``value``, or gets the key where that is None."""
     name, store = ("Get", "") if value is None else ("Put", f',"store":"{value}"')
-    return masked(f'{{"{name}":{{"rid":{rid},"key":"{key}"{store}}}}}'.encode())
+    return f'{{"{name}":{{"rid":{rid},"key":"{key}"{store}}}}}'.encode()
+
+
+def messages(commands: Sequence[bytes], bundle: int) -> list[bytes]:
+    """Return the frames of ``commands``: one for each, or arrays of ``bundle`` if that is more."""
+    if bundle == 1:
+        return [masked(each) for each in commands]
+    starts = range(0, len(commands) - bundle + 1, bundle)
+    return [masked(b"[" + b",".join(commands[at : at + bundle]) + b"]") for at in starts]

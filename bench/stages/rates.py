@@ -31,6 +31,8 @@ class Case:
     follower: bool = False
     """Whether clients ask the followers only."""
     options: tuple[object, ...] = ()
+    uring_options: tuple[object, ...] = ()
+    """Those of the load of uring alone."""
     quick: bool = False
     """Whether it is part of the quick measurement."""
 
@@ -51,6 +53,11 @@ CASES = (
         "puts, 64 x 16",
         _shapes(("websocket", 64, 16), *_MANY, pysyncobj=("lines", 64, 16)),
         quick=True,
+    ),
+    Case(
+        "puts in arrays of 16, 64 x 1 beside etcd's 64 x 16",
+        _shapes(("websocket", 64, 1), *_MANY),
+        uring_options=("--bundle", 16),
     ),
     Case(
         "puts, 64 x 1",
@@ -96,6 +103,7 @@ def _best(system: System, case: Case, seconds: float) -> Figures:
     for protocol, connections, window in case.shapes[system.name]:
         words: list[object] = [protocol, "--connections", connections, "--window", window]
         words += ["--seconds", seconds, "--writes", case.writes, "--keys", KEYS, *case.options]
+        words += case.uring_options if isinstance(system, Uring) else ()
         figures = measure(system, words, nodes)
         tried.append({**figures, "shape": f"{connections} x {window}"})
     return max(tried, key=lambda figures: float(figures["rate"]))

@@ -48,6 +48,18 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(unmasked(get), b'{"Get":{"rid":0,"key":"key-000000000000"}}')
         self.assertEqual(unmasked(masked(b"x" * 300)), b"x" * 300)
 
+    def test_arrays(self) -> None:
+        """Many commands make one message, where that is asked for; only WebSocket has such."""
+        keys = [key_of(number) for number in range(5)]
+        two, four = make_requests("websocket", keys, "v", 0.0, Random(1), 2)
+        self.assertEqual(
+            unmasked(two),
+            b'[{"Get":{"rid":0,"key":"key-000000000000"}},'
+            b'{"Get":{"rid":1,"key":"key-000000000001"}}]',
+        )
+        self.assertIn(b'"rid":3', unmasked(four))
+        self.assertRaises(ValueError, make_requests, "grpc", keys, "v", 0.0, Random(1), 2)
+
     def test_mix(self) -> None:
         """A share of the requests are puts, the others gets."""
         requests = self.make("rest", 0.25, 1000)
@@ -172,6 +184,15 @@ class SpeakerTests(SynchronousTestCase):
         self.assertEqual(speaker.hear(reply + reply[:16], 2.0), [(2.0, 1.0, 1)])
         self.assertEqual(speaker.hear(reply[16:] + reply, 3.0), [(3.0, 2.0, 2)])
         self.assertRaises(LoadFailed, speaker.hear, b'\x81\x10{"rid":1,"code":503', 4.0)
+
+    def test_arrays(self) -> None:
+        """An array counts as many operations, each when it is answered."""
+        speaker, _ = self.websocket()
+        speaker.bundle = 4
+        speaker.hear(b'"code":2' * 3, 1.0)
+        speaker.ask(1, 2.0)
+        self.assertEqual(speaker.hear(b'["code":201,"code":2', 3.0), [(3.0, 1.0, 2)])
+        self.assertEqual(speaker.hear(b'01,"code":201,"code":201]', 4.0), [(4.0, 2.0, 2)])
 
     def test_ping(self) -> None:
         """A busy client that did not answer pings was disconnected after forty seconds."""
