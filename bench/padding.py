@@ -15,7 +15,7 @@ INCARNATION = (1 << 62) + 1
 """A life that no node has had."""
 
 
-def pad(directory: Path, node_id: int, last: int) -> int:
+def pad(directory: Path | str, node_id: int, last: int) -> int:
     """Append committed entries of one put each, up to index ``last``; return how many.
 
     The same on every node of a cluster whose logs end alike.  Raises what the store raises.
