@@ -34,7 +34,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "uring.sockets",
     ),
     "uring.client": ("uring.errors",),
-    "uring.cli": ("uring", "uring.client", "uring.errors"),
+    "uring.cli": (
+        "uring.backup",
+        "uring.client",
+        "uring.errors",
+        "uring.restore",
+        "uring.store.failures",
+    ),
     "uring.__main__": ("uring.cli",),
     "uring.limits": ("uring.api.limits", "uring.peers.limits"),
     "uring.options": ("uring.limits",),
@@ -44,6 +50,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "uring.sockets": (),
     "uring.timers": (),
     "uring.security": ("uring.options", "uring.peers"),
+    "uring.restore": (
+        "uring.backup",
+        "uring.machines.table",
+        "uring.options",
+        "uring.raft.types",
+        "uring.recover",
+        "uring.store",
+    ),
     "uring.recover": (
         "uring.machines.table",
         "uring.members",
@@ -78,6 +92,7 @@ TYPES_OF_THE_STORE = {
 NOT_FOR_THE_NODE = (
     "uring.service",
     "uring.recover",
+    "uring.restore",
     "uring.security",
     "uring.faults",
     "uring.descriptors",

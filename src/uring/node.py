@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from uring import backup
 from uring.api.gateway import Done, Listener
 from uring.errors import Overloaded, Unavailable
 from uring.feed import Change, Feed
@@ -109,6 +110,8 @@ class Node:
     facts: Callable[[], dict[str, float]] = dict
     """What only the surroundings know of this node; see :class:`uring.reports.Reports`."""
     measures: Measures = field(factory=Measures)
+    backups: list[backup.Backup] = field(factory=list, init=False)
+    """Those under way."""
     free_bytes: Callable[[], int] | None = None
     """Measures what is free on the disk, in a thread; None where nothing is watched."""
     log: Logger = field(factory=lambda: Logger(namespace="uring.node"))
@@ -409,6 +412,7 @@ class Node:
         self.space.check(now)
         self.lessor.tick(self.raft.is_leader and not self._installing, gap)
         self.reports.sweep(now)
+        backup.sweep(self, now)
         if not self.raft.is_leader:
             self._send_unresolved(older_than=settings.election)
         elif self._postponed and not self.raft.status().lead_transferee:
@@ -871,6 +875,12 @@ class Node:
             "uptime_seconds": facts.get("uptime", 0),
             "reactor_delay_max_seconds": self.measures.longest_delay.ever,
         }
+
+    def begin_backup(self) -> backup.Backup:
+        """See Gateway."""
+        if self._installing or not self._running:
+            raise Unavailable("a snapshot is being installed, or the node is stopping; try again")
+        return backup.begin(self)
 
     def cluster(self) -> list[dict[str, Any]]:
         """See Gateway."""

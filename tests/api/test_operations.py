@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.http import SiteTestCase
 from uring.api import health
+from uring.errors import Unavailable
 from uring.machines.commands import Put
 
 
@@ -139,3 +140,40 @@ class DashboardTests(SiteTestCase):
         self.assertEqual(script.headers["content-type"], "text/javascript; charset=utf-8")
         for forbidden in (b"innerHTML", b"outerHTML", b"insertAdjacentHTML", b"eval(", b"http://"):
             self.assertNotIn(forbidden, script.body.replace(b"http://www.w3.org/2000/svg", b""))
+
+
+class BackupTests(SiteTestCase):
+    async def test_streamed(self) -> None:
+        """The pieces arrive in order, and the source is let go."""
+        client = await self.connect()
+        client.write(b"GET /backup HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+        received = await client.until_closed()
+        self.assertTrue(received.endswith(b"head" + b"x" * 100_000 + b"end"))
+        self.assertIn(b"application/octet-stream", received)
+        self.assertEqual(self.gateway.backup.closed, 1)
+
+    async def test_refused(self) -> None:
+        """Where no backup can be given the answer says why."""
+        self.gateway.error = Unavailable("two are being taken already")
+        self.assertEqual((await self.request("GET", "/backup")).code, 503)
+
+    async def test_cut_off(self) -> None:
+        """A backup that fails in the middle ends without its end, which HTTP shows."""
+        self.gateway.backup.pieces = [b"head", Unavailable("a snapshot came")]
+        client = await self.connect()
+        client.write(b"GET /backup HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        received = await client.until_closed()
+        self.assertFalse(received.endswith(b"0\r\n\r\n"))
+        self.assertEqual((self.gateway.backup.asked, self.gateway.backup.closed), (2, 1))
+
+    async def test_hanging_up(self) -> None:
+        """A client that goes lets the source go."""
+        self.gateway.backup.pieces = [b"head", None]
+        client = await self.connect()
+        client.write(b"GET /backup HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await client.until(lambda received: b"head" in received)
+        closed = client.until_closed()
+        client.transport.loseConnection()  # type: ignore[union-attr]
+        await closed
+        await self.alive()
+        self.assertEqual(self.gateway.backup.closed, 1)

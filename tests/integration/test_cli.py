@@ -99,6 +99,25 @@ class CommandTests(ProcessTestCase):
         body.write_text("[]")
         await self.uring("txn", str(body), code=2)
 
+    async def test_backup(self) -> None:
+        """A backup of a running cluster becomes a new cluster with the same keys."""
+        cluster = await self.formed(1)
+        self.endpoints = cluster.servers[0].address
+        await self.uring("put", "beep", "boop")
+        file = str(self.directory / "a.backup")
+        await self.uring("backup", file)
+        await self.uring("backup", file, code=2)
+        await self.uring("restore", file, "--check")
+        (port,) = free_ports(1)
+        data = str(self.directory / "raft-leveldb-7")
+        words = ("restore", file, "--id", "7", "--advertise", f"127.0.0.1:{port}")
+        await self.uring(*words, "--data-dir", data)
+        await self.uring(*words, "--data-dir", data, code=6)
+        restored = self.server(7, port, [])
+        restored.start()
+        self.endpoints = restored.address
+        self.assertEqual(await self.uring("get", "beep"), "boop\n")
+
     async def test_unreachable(self) -> None:
         """Where no node answers nothing was done, and the exit code says so."""
         (dead,) = free_ports(1)

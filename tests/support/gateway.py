@@ -18,6 +18,27 @@ from uring.machines.table import Machines
 from uring.measures import Measures
 
 
+@define(eq=False)
+class FakeBackup:
+    """Hands out ``pieces``; a piece may be an error, None is one that does not come."""
+
+    pieces: list[Any] = field(factory=lambda: [b"head", b"x" * 100_000, b"end"])
+    asked: int = 0
+    closed: int = 0
+    on_abort: Callable[[], None] = lambda: None
+
+    def next(self, done: Callable[[Any], None]) -> None:
+        """Hand out the next piece."""
+        self.asked += 1
+        piece = self.pieces.pop(0) if self.pieces else b""
+        if piece is not None:
+            done(piece)
+
+    def close(self) -> None:
+        """Count."""
+        self.closed += 1
+
+
 @define
 class FakeGateway:
     """Fulfils Gateway.  ``error`` is what every request gets; ``held`` keeps answers back."""
@@ -34,6 +55,7 @@ class FakeGateway:
     faults: list[str] = field(factory=list)
     disk_free: float = 1 << 40
     measures: Measures = field(factory=Measures)
+    backup: FakeBackup = field(factory=FakeBackup)
 
     def submit(self, command: Command, done: Done) -> None:
         """Apply at once, or when released."""
@@ -100,6 +122,12 @@ class FakeGateway:
     def members(self) -> dict[int, str]:
         """See Gateway."""
         return self.known
+
+    def begin_backup(self) -> FakeBackup:
+        """See Gateway."""
+        if self.error is not None:
+            raise self.error
+        return self.backup
 
     def add_member(self, node_id: int, address: str | None) -> Deferred[None]:
         """See Gateway."""

@@ -19,6 +19,19 @@ Listener = Callable[[list[Change]], None]
 """Called with the changes of one turn, in order."""
 
 
+class BackupSource(Protocol):
+    """A backup that is being read."""
+
+    on_abort: Callable[[], None]
+    """Called when the node gives up on a receiver that takes nothing."""
+
+    def next(self, done: Callable[[bytes | UringError], None]) -> None:
+        """Hand the next piece to ``done``, an empty one after the last."""
+
+    def close(self) -> None:
+        """End it, whether it was read to its end or not."""
+
+
 class Gateway(Protocol):
     """What a door may ask of its node.  All calls are made in the reactor thread."""
 
@@ -44,6 +57,9 @@ class Gateway(Protocol):
 
     def members(self) -> dict[int, str]:
         """Return id -> advertised address ("host:port") of every member, learners included."""
+
+    def begin_backup(self) -> BackupSource:
+        """Begin to read the whole state as it is now.  Raises Unavailable."""
 
     def add_member(self, node_id: int, address: str | None) -> Deferred[None]:
         """Add a member (as a learner, promoted when caught up); fires once that is committed,

@@ -13,6 +13,7 @@ from twisted.web.http import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from uring.api import decode, health, replies
+from uring.api.backups import Backups
 from uring.api.bulk import serve_list
 from uring.api.dashboard import Dashboard, page, wants_page
 from uring.api.keys import KeyResource, option, text_after
@@ -52,7 +53,7 @@ def _nobody() -> tuple[int, int]:
 
 
 @define(eq=False, slots=False)
-class Rest(Services, Dashboard):
+class Rest(Services, Dashboard, Backups):
     """The routes.  Handlers return bytes, a Deferred of them, or the resource to go on with."""
 
     version: str

@@ -8,7 +8,7 @@ import click
 from click.shell_completion import get_completion_class
 
 import uring
-from uring.cli import cluster, exits, keys, leases, ring
+from uring.cli import backups, cluster, exits, keys, leases, ring
 from uring.cli.run import Settings
 
 ENDPOINT = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):[0-9]{1,5}")
@@ -84,5 +84,5 @@ def completion(shell: str) -> None:
     click.echo(kind(main, {}, "uring", "_URING_COMPLETE").source())
 
 
-for command in (*keys.COMMANDS, *cluster.COMMANDS, ring.ring, leases.lease):
+for command in (*keys.COMMANDS, *cluster.COMMANDS, *backups.COMMANDS, ring.ring, leases.lease):
     main.add_command(command)

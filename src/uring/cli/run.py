@@ -75,6 +75,9 @@ def in_reactor(work: Callable[[Any], Awaitable[None]]) -> None:
         except UringError as error:
             click.echo(f"uring: {error}", err=True)
             code = exits.code_of(error)
+        except click.ClickException as problem:
+            problem.show()
+            code = problem.exit_code
         except Stop as stop:
             if str(stop):
                 click.echo(f"uring: {stop}", err=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO, cast
 
 from uring.client.answers import ProtocolError, Reply, RingNode, Swap, check_batch, ring
 from uring.client.services import ServiceClient, field, path
@@ -106,6 +106,20 @@ class Client(ServiceClient):
     async def transfer(self, node_id: int) -> None:
         """Make ``node_id`` the leader."""
         (await self._ask("POST", f"/leader/{int(node_id)}")).expect(200)
+
+    async def backup(self, file: BinaryIO, progress: Callable[[int], None] | None = None) -> None:
+        """Write a backup of the cluster's state to ``file``; ``progress`` gets sizes in bytes.
+
+        Raises Unavailable if the node cannot give one, or stops in the middle: what was written is
+        then no whole backup, and ``uring.restore`` would say so.
+        """
+
+        def take(chunk: bytes) -> None:
+            file.write(chunk)
+            if progress is not None:
+                progress(len(chunk))
+
+        await self._transport.fetch("/backup", take)
 
     # Keys and values
 

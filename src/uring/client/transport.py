@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -125,6 +125,24 @@ class Transport:
             if tried % len(self.endpoints) == 0:
                 await deferLater(self._reactor, pause, lambda: None)
                 pause = min(2 * pause, PAUSE_SECONDS_MAX)
+
+    async def fetch(self, path: str, take: Callable[[bytes], None]) -> None:
+        """Hand ``take`` the body at ``path`` as it comes, however large it is.
+
+        Raises Unavailable if there is none, or if it is cut off.
+        """
+        url = f"http://{self.endpoint}{path}".encode("ascii")
+        try:
+            response = await self._http.request("GET", url, unbuffered=True)
+            if response.code == 200:
+                await treq.collect(response, take)
+                return
+            answer = await self._received(response)
+        except UringError:
+            raise
+        except Exception as error:
+            raise Unavailable(f"{self.endpoint}: {type(error).__name__}: {error}") from error
+        raise answer.error()
 
     async def _once(self, request: Request) -> Answer:
         options: dict[str, Any] = {}

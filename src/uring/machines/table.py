@@ -109,6 +109,10 @@ class Machines:
         record = state.get(_REVISION)
         return 0 if record is None else int(_U64.unpack(record)[0])
 
+    def raise_revision(self, transaction: Transaction, by: int) -> None:
+        """Count on from a revision that nobody has seen (after a backup was restored)."""
+        transaction.put(_REVISION, _U64.pack(self.revision(transaction) + by))
+
     def digest(self, state: Readable) -> bytes:
         """Return a hash of the whole state: equal on all replicas at an equal applied index."""
         digest = hashlib.blake2b(digest_size=16)
