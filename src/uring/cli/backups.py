@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,6 +72,16 @@ class Counter:
             click.echo(f"\r{self.size // MIB} MiB ", nl=False, err=True)
 
 
+@contextmanager
+def _bar(size: int) -> Iterator[Callable[[int], None]]:
+    """Show a person how much of ``size`` bytes is done; tell a log nothing."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    with click.progressbar(length=size, label="restoring", file=sys.stderr) as bar:
+        yield bar.update
+
+
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--id", "node_id", type=click.IntRange(1, 2**63 - 1), help="Id of the new node.")
@@ -91,9 +101,8 @@ def restore(
             raise click.UsageError("say which node it shall be, and where: --id 1 --advertise ...")
         else:
             directory = data_dir or Path(f"raft-leveldb-{node_id}")
-            size = file.stat().st_size
-            with click.progressbar(length=size, label="restoring", file=sys.stderr) as bar:
-                manifest = restoring.restore_file(file, directory, node_id, advertise, bar.update)
+            with _bar(file.stat().st_size) as progress:
+                manifest = restoring.restore_file(file, directory, node_id, advertise, progress)
     done = "whole" if check else "restored"
     click.echo(f"{file}: {done}; cluster {manifest.cluster}, revision {manifest.revision}")
 
