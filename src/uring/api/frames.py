@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import struct
 
+from autobahn.websocket import USES_NVX
+from autobahn.websocket.xormasker import create_xor_masker  # type: ignore[attr-defined]
+
+NATIVE_BYTES_MIN = 2048
+"""From here on autobahn's native masking is faster than ours, which is ten times as fast as its
+other one in Python."""
 _LENGTH16 = struct.Struct(">H")
 _LENGTH64 = struct.Struct(">Q")
 _HEAD16 = struct.Struct(">BBH")
@@ -68,7 +74,11 @@ def unmask(payload: bytes, key: bytes) -> bytes:
     """Return ``payload`` with the four bytes of ``key`` laid over it again and again.
 
     As one exclusive or of two large integers: a loop over bytes would take a hundred times longer.
+    Where autobahn's native extension is there, it is faster still, but takes long to be begun.
     """
     size = len(payload)
+    if size >= NATIVE_BYTES_MIN and USES_NVX:
+        unmasked: bytes = create_xor_masker(key, size).process(payload)
+        return unmasked
     mask = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(payload) ^ int.from_bytes(mask)).to_bytes(size)
