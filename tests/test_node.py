@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.node import ELECTION, Bench, make_bench
@@ -11,8 +12,11 @@ from uring.errors import OutcomeUnknown, Overloaded, Unavailable
 from uring.feed import Change
 from uring.machines.commands import Get, Old, Put
 from uring.machines.proposal import Proposal, encode
+from uring.members import Administration
 from uring.node import ALONE_BYTES
 from uring.raft.messages import Append, Heartbeat
+from uring.store.failures import StoreFailed
+from uring.store.state import StateStore
 from uring.wire.envelopes import Forward, ForwardRefused
 
 
@@ -153,6 +157,32 @@ class DiskTests(NodeTestCase):
         self.assertEqual(answers, [])
         bench.pass_time(2 * ELECTION)
         self.assertEqual(bench.query(Get("beep"), stale=True), [None])
+
+    def test_state_that_could_not_be_written_was_called_an_internal_error(self) -> None:
+        """When what is committed cannot be written, the reason is that of the disk."""
+        bench = self.leader()
+
+        def full(*ignored: object) -> None:
+            raise StoreFailed("no space left on device")
+
+        self.patch(StateStore, "apply", full)
+        answers = bench.submit(Put("beep", "boop"))
+        bench.settle()
+        self.assertEqual(len(self.flushLoggedErrors(StoreFailed)), 1)
+        self.assertEqual((answers, bench.stopped), ([], ["StoreFailed: no space left on device"]))
+
+    def test_failed_leader_kept_its_cluster_waiting(self) -> None:
+        """A leader that has failed ends at once; it does not try to hand over first."""
+        bench = self.leader()
+        self.patch(Administration, "successor", lambda self: 2)
+        self.patch(Administration, "transfer", lambda self, node_id: Deferred())
+        self.assertNoResult(bench.node.hand_over())
+        bench.submit(Put("beep", "boop"))
+        bench.clock.advance(0)
+        bench.disk.fail_next(OSError("no space left on device"))
+        bench.disk.run_one()
+        self.flushLoggedErrors(OSError)
+        self.assertIsNone(self.successResultOf(bench.node.hand_over()))
 
     def test_small_write_to_a_quick_disk_does_not_wait_for_the_thread(self) -> None:
         """The turn that proposes it syncs and answers it; a large one is the thread's."""

@@ -208,6 +208,9 @@ class Node:
 
     def hand_over(self) -> Deferred[None]:
         """Before stopping: if this node leads, let the best follower take over (thesis 3.10)."""
+        if not self._running:
+            # It has failed: an attempt that can come to nothing would keep the others waiting.
+            return succeed(None)
         successor = self.administration.successor()
         if not self.raft.is_leader or not successor:
             return succeed(None)
@@ -227,10 +230,10 @@ class Node:
         """Run ``work``; an exception means that this node's state can no longer be trusted."""
         try:
             work()
-        except Exception:
+        except Exception as error:
             self.log.failure("the node cannot go on")
             self._running = False
-            self.fail_stop("an internal error; see the log")
+            self.fail_stop(f"{type(error).__name__}: {error}")
 
     # -- what comes in ---------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any, cast
 
@@ -206,6 +207,24 @@ class ConnectionTests(TestCase):
         self.assertEqual(await session.get("beep"), "beep")
         await session.close()
         self.assertTrue(session.closed.called)
+
+    async def test_request_while_the_connection_closes(self) -> None:
+        """Between goodbye and the end nothing is sent any more: Unavailable, and nobody waits."""
+        factory = WebSocketServerFactory()
+        factory.protocol = Echo
+        port = listen(factory)
+        self.addCleanup(port.stopListening)
+        session = await Client(f"127.0.0.1:{port.getHost().port}").connect_websocket()
+        closing = Deferred.fromCoroutine(session.close())
+        commands = [("Get", {"key": "a"}), ("Get", {"key": "b"})]
+        self.assertRaises(Unavailable, session.request, "Get", key="a")
+        self.assertRaises(Unavailable, session.request_as, "KV", "Get", key="a")
+        self.assertRaises(Unavailable, session.batch, commands)
+        self.assertRaises(Unavailable, session.subscribe, "kv")
+        await closing
+        # A reply that nobody waits for would be logged as an unhandled error now.
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_nobody_there(self) -> None:
         """Where nobody listens the session is Unavailable."""

@@ -88,6 +88,7 @@ async def full(faults: Injector) -> None:
             if slot.server is not None and not slot.server.running:
                 cluster.start(slot)
         await faults.each(slots, faults.serving)
+        await faults.cluster.sleep(3.0)  # a node that could not write takes a moment to end
         for slot in slots:
             slot.excused = False
             if slot.server is not None and not slot.server.running:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import orjson
 from attrs import define, field
+from autobahn.exception import Disconnected
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint
@@ -103,24 +104,24 @@ class WebSocketSession:
 
     async def select(self, protocol: str) -> None:
         """Choose the protocol ("KV", "MRing", ...) of the commands that follow."""
-        rid, reply = self._expect_reply()
+        rid = self._next_rid()
         self._send({"Select": {"rid": rid, "protocol": protocol}})
-        (await reply).expect(200)
+        (await self._reply_to(rid)).expect(200)
 
     def request(self, command: str, **fields: Any) -> Deferred[Reply]:
         """Send one command of the selected protocol; the Deferred fires with its reply.
 
         Errbacks with OutcomeUnknown if the connection is lost or the time is up before.
         """
-        rid, reply = self._expect_reply()
+        rid = self._next_rid()
         self._send({command: {"rid": rid, **fields}})
-        return reply
+        return self._reply_to(rid)
 
     def request_as(self, protocol: str, command: str, **fields: Any) -> Deferred[Reply]:
         """Send one command of ``protocol``, whichever is selected."""
-        rid, reply = self._expect_reply()
+        rid = self._next_rid()
         self._send({"As": {"protocol": protocol, "cmd": {command: {"rid": rid, **fields}}}})
-        return reply
+        return self._reply_to(rid)
 
     async def execute_as(self, protocol: str, command: str, **fields: Any) -> Any:
         """Send one command of ``protocol``; return the data of its reply, raise if refused."""
@@ -149,28 +150,29 @@ class WebSocketSession:
         transaction.  Raises ValueError for none or too many.
         """
         check_batch(commands)
-        message, replies = [], []
-        for name, fields in commands:
-            rid, reply = self._expect_reply()
-            message.append({name: {"rid": rid, **fields}})
-            replies.append(reply)
-        self._send(message)
+        rids = [self._next_rid() for _ in commands]
+        self._send(
+            [
+                {name: {"rid": rid, **fields}}
+                for rid, (name, fields) in zip(rids, commands, strict=True)
+            ]
+        )
+        replies = [self._reply_to(rid) for rid in rids]
         return gatherResults(replies, consumeErrors=True).addErrback(first_error)
 
     # Subscriptions
 
     def listen(self, channel: str, listener: EventListener) -> None:
         """Subscribe to "kv", "mring", or "uring"; ``listener`` is called with each event."""
-        first = channel not in self._listeners
-        self._listeners.setdefault(channel, []).append(listener)
-        if first:
+        if channel not in self._listeners:
             self._send({"Subscribe": {"channel": channel}})
+        self._listeners.setdefault(channel, []).append(listener)
 
     def subscribe(self, channel: str) -> Subscription:
         """Subscribe to a channel; the events are iterated over with ``async for``."""
         subscription = Subscription(channel)
-        self._subscriptions.append(subscription)
         self.listen(channel, subscription.deliver)
+        self._subscriptions.append(subscription)
         return subscription
 
     async def close(self) -> None:
@@ -216,15 +218,16 @@ class WebSocketSession:
             subscription.end()
         self.closed.callback(None)
 
-    def _expect_reply(self) -> tuple[int, Deferred[Reply]]:
-        if self._gone is not None:
-            raise Unavailable(f"the connection is closed ({self._gone})")
+    def _next_rid(self) -> int:
         self._rid += 1
-        rid = self._rid
+        return self._rid
+
+    def _reply_to(self, rid: int) -> Deferred[Reply]:
+        """Wait for the reply to what was sent; nobody waits for what could not be."""
         reply: Deferred[Reply] = Deferred(lambda _: self._forget(rid))
         self._waiting[rid] = reply
         reply.addTimeout(self._timeout, self._reactor, onTimeoutCancel=self._timed_out)
-        return rid, reply
+        return reply
 
     def _forget(self, rid: int) -> None:
         self._waiting.pop(rid, None)
@@ -277,9 +280,16 @@ class _Protocol(WebSocketClientProtocol):  # type: ignore[misc]
         transport.setTcpNoDelay(True)
         factory: Any = self.factory
         self.session = WebSocketSession(
-            factory.reactor, self.sendMessage, self.sendClose, factory.timeout
+            factory.reactor, self.send_text, self.sendClose, factory.timeout
         )
         factory.opened.callback(self.session)
+
+    def send_text(self, payload: bytes) -> None:
+        """Send a message; raises Unavailable between the goodbye of either side and the end."""
+        try:
+            self.sendMessage(payload)
+        except Disconnected as error:
+            raise Unavailable("the connection is closing; nothing was sent") from error
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Pass a message on."""
