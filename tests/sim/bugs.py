@@ -618,6 +618,11 @@ def _() -> list[Patch]:
     return [(proposals_module, "OutcomeUnknown", Failed)]
 
 
+@bug("a command that waits for ever")
+def _() -> list[Patch]:
+    return [(proposals_module.Proposals, "sweep", lambda self: None)]
+
+
 @bug("a refusal of one copy taken for all")
 def _() -> list[Patch]:
     def forward(self: Any, message: Any) -> None:

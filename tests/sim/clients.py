@@ -31,6 +31,7 @@ class Asked:
     operation: Operation
     life: Life
     attempt: int
+    at: float
     settled: bool = False
     hung_up: bool = False
 
@@ -146,14 +147,14 @@ class Client:
         if before is None:
             operation = self._operation()
             self.world.history.append(operation)
-            asked = Asked(operation, life, 1)
+            asked = Asked(operation, life, 1, self.world.now)
         else:
-            asked = Asked(before.operation, life, before.attempt + 1)
+            asked = Asked(before.operation, life, before.attempt + 1, self.world.now)
             self.world.faults.counts["requests repeated"] += 1
         self.asked = asked
         life.later(self.random.random() * 0.005, "", lambda: self._call(asked))
         patience = PATIENCE[0] if self._finishing else self.random.choice(PATIENCE)
-        self.world.schedule(patience, "", lambda: self._hang_up(asked))
+        self.world.schedule(patience, "", lambda: self._hang_up(asked, patience))
 
     def _operation(self) -> Operation:
         key = self.random.choice(KEYS)
@@ -246,9 +247,15 @@ class Client:
             self._unanswered = asked
         self._next(asked, problem, pause)
 
-    def _hang_up(self, asked: Asked) -> None:
+    def _hang_up(self, asked: Asked, patience: float) -> None:
         """It waited for too long, or has other plans: what becomes of it is not known."""
         if self.asked is asked:
+            life = asked.life
+            if patience == PATIENCE[0] and life.alive and life.paused_until < asked.at:
+                self.world.properties.violated(
+                    f"node {life.id} has not answered {asked.operation} in {patience} s, not even"
+                    " that it does not know"
+                )
             asked.hung_up = True
             self._leave()
             self._not_known(asked, "the client has hung up", 0.0)

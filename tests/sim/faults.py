@@ -313,8 +313,9 @@ class Faults:
         if life is None:
             return None
         life.disk_faulty = True
-        life.host.files.error = error
-        return f"node {life.id}"
+        files = life.host.files
+        files.error, files.only_syncs = error, random.random() < 0.3
+        return f"node {life.id}{', syncs only' if files.only_syncs else ''}"
 
     def _broken_disk(self, random: Random) -> str | None:
         return self._fail(random, BROKEN)

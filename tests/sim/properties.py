@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 from tests.sim.faults import STOPPED
 from uring.feed import Change
 from uring.machines import leases
+from uring.machines.commands import Ring
 from uring.machines.table import Applied, Machines
 from uring.node import Node
 from uring.raft.messages import AppendResponse, VoteResponse
@@ -74,6 +75,19 @@ class Seen:
     """The configuration in force; what is committed in a step may end it in the same step."""
     installed: tuple[int, int] = (0, 0)
     revision: int | None = None
+    """Of the last change that its subscribers were shown, if they have seen all up to there."""
+    shown: list[Change] = field(factory=list)
+    """The changes of this step, channel by channel."""
+
+
+def _counts(change: Change) -> bool:
+    """Tell whether a change has a revision of its own: what was refused has that of the state."""
+    return "CasConflict" not in change.event
+
+
+def _shown(result: Any) -> str:
+    """Spell a result; where nobody waits for a ring it is left out, and the state shows it."""
+    return f"Ring {result.problem}" if type(result) is Ring else repr(result)
 
 
 def _content(entry: Entry) -> bytes:
@@ -216,6 +230,8 @@ class Properties:
             self._look_at_commit(life, seen, commit)
             seen.commit = commit
         seen.conf = raft.conf_state
+        if seen.shown:
+            self._look_at_changes(life, seen)
         if life.directory.state.installed != seen.installed:
             seen.installed, seen.revision = life.directory.state.installed, None
             self._compare_state(life)
@@ -326,7 +342,7 @@ class Properties:
 
     def outcome(self, life: Life, index: int, applied: Applied) -> None:
         """At one index the same is applied everywhere; a batch is applied at one index only."""
-        results = None if applied.results is None else tuple(map(repr, applied.results))
+        results = None if applied.results is None else tuple(map(_shown, applied.results))
         name = (applied.proposer, applied.incarnation, applied.sequence)
         if self._outcomes.setdefault(index, (name, results)) != (name, results):
             self.violated(
@@ -383,17 +399,28 @@ class Properties:
             self.violated(f"node {life.id} has another state at {state.applied_index} than others")
 
     def changed(self, life: Life, changes: list[Change]) -> None:
-        """A watcher sees every change, in order, and the same as all others."""
-        seen = self._seen[life.id]
+        """A watcher sees the changes of its channel in order, and the same as all others."""
+        self._seen[life.id].shown += changes
+        last = 0
         for change in changes:
-            is_change = "CasConflict" not in change.event
-            if seen.revision is not None and change.revision != seen.revision + is_change:
+            if change.revision < last + _counts(change):
+                self.violated(f"node {life.id} shows revision {change.revision} after {last}")
+            last = change.revision
+            if not _counts(change):
+                continue
+            if self._events.setdefault(change.revision, change.event) != change.event:
+                self.violated(f"node {life.id} shows another change {change.revision} than others")
+
+    def _look_at_changes(self, life: Life, seen: Seen) -> None:
+        """Whoever watches all channels sees every revision."""
+        for change in sorted(seen.shown, key=lambda change: (change.revision, not _counts(change))):
+            expected = change.revision - _counts(change)
+            if seen.revision not in (None, expected):
                 self.violated(
                     f"node {life.id} shows revision {change.revision} after {seen.revision}"
                 )
             seen.revision = change.revision
-            if is_change and self._events.setdefault(change.revision, change.event) != change.event:
-                self.violated(f"node {life.id} shows another change {change.revision} than others")
+        seen.shown.clear()
 
     # -- the end ---------------------------------------------------------------------------------
 

@@ -88,17 +88,19 @@ class Files:
     """The touch, counted from now, at which the process ends; 0 for none."""
     error: int = 0
     """The errno with which every write fails, or 0."""
+    only_syncs: bool = False
+    """Whether writes succeed all the same, and only making them durable fails."""
     after_write: Callable[[], None] = lambda: None
     """Called whenever something became durable."""
 
-    def touch(self, writes: bool = True) -> None:
+    def touch(self, writes: bool = True, syncs: bool = False) -> None:
         """Count one access.  Raises Crashed or OSError if that is what is to happen."""
         self.operations += 1
         if self.crash_in:
             self.crash_in -= 1
             if not self.crash_in:
                 raise Crashed
-        if self.error and writes:
+        if self.error and writes and (syncs or not self.only_syncs):
             raise OSError(self.error, "the disk fails")
 
     def rename(self, change: Callable[[dict[str, Table]], None]) -> None:
@@ -109,7 +111,7 @@ class Files:
 
     def sync(self) -> None:
         """Make the names durable."""
-        self.touch()
+        self.touch(syncs=True)
         self._sync(len(self.renames))
 
     def _sync(self, count: int) -> None:
@@ -131,6 +133,7 @@ class Files:
     def begin(self) -> None:
         """Forget the faults of the last life."""
         self.crash_in = self.error = 0
+        self.only_syncs = False
 
 
 @define(eq=False)
@@ -184,7 +187,7 @@ class Database:
             raise
         self.table.write(writes)
         if sync:
-            self.files.touch()
+            self.files.touch(syncs=True)
             self.table.sync()
             self.files.after_write()
 
@@ -198,7 +201,7 @@ class Database:
 
     def compact_range(self, start: bytes, stop: bytes) -> None:
         """Flush: everything written so far becomes durable."""
-        self.files.touch()
+        self.files.touch(syncs=True)
         self.table.sync()
 
     def close(self) -> None:

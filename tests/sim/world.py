@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from tests.sim.leases import Holder
 from tests.sim.linearizable import Operation, offending_keys
 from tests.sim.network import Network, SimMesh
 from tests.sim.properties import Properties, Violation, WatchedMachines, WatchedNode
+from tests.sim.ring import Balancer
 from tests.sim.scripts import Stage
 from tests.sim.stores import Crashed, Files, open_files, simulated_files
 from uring.feed import Feed
@@ -157,6 +159,7 @@ class World:
         self.hosts = {i: Host(i, Files(self.random(f"files {i}"))) for i in ids}
         holders = self.random("holders")
         self.holders = [Holder(self, i) for i in range(holders.choice((0, 0, 0, 2)))]
+        self.balancers = [Balancer(self)] if holders.random() < 0.25 else []
         self.clients = [Client(self, i) for i in range(choices.choice((2, 3, 5)))]
 
     def random(self, name: str) -> Random:
@@ -282,7 +285,8 @@ class World:
         )
         life.node.transfers.log = life.node.administration.log = log
         life.node.proposals.log = feed.log = log
-        feed.subscribe("kv", lambda changes: self.properties.changed(life, changes))
+        for channel in ("kv", "mring"):
+            feed.subscribe(channel, lambda changes: self.properties.changed(life, changes))
 
     def end(self, life: Life, why: str, power: bool) -> None:
         """End a process; ``power`` takes what the disk was not told to sync."""
@@ -353,6 +357,8 @@ class World:
             client.begin()
         for holder in self.holders:
             holder.begin()
+        for balancer in self.balancers:
+            balancer.begin()
         while self.now < self.options.seconds:
             self.step()
 
@@ -404,5 +410,14 @@ def address(node_id: int) -> str:
 
 
 def simulate(seed: int, options: Options | None = None) -> Outcome:
-    """Run one seed."""
-    return World(seed, options or Options()).run()
+    """Run one seed.
+
+    Without the garbage collector, which would look at the same living objects again and again.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return World(seed, options or Options()).run()
+    finally:
+        if collects:
+            gc.enable()
