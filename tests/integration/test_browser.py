@@ -99,7 +99,7 @@ function form() {
 class Pages(Resource):
     """Serves the page, and takes what it found out."""
 
-    isLeaf = True  # noqa: N815
+    isLeaf = True
 
     def __init__(self, node: str) -> None:
         super().__init__()

@@ -19,8 +19,8 @@ class Contract:
     """The tests; who inherits provides ``storage``, ``append`` and ``compact``."""
 
     storage: Any
-    assertEqual: Any  # noqa: N815
-    assertRaises: Any  # noqa: N815
+    assertEqual: Any
+    assertRaises: Any
 
     def append(self, entries: list[Entry]) -> None:
         raise NotImplementedError
