@@ -10,6 +10,8 @@ from bench.speakers import WebSocketSpeaker
 from bench.speakers.websocket import pong
 
 _PING = 0x89
+PER_ADDRESS = 1000
+"""Connections from one address of the loopback network."""
 
 
 class Crowd:
@@ -25,7 +27,9 @@ class Crowd:
         self._thread.start()
         try:
             for number in range(count):
-                sock = socket.create_connection(("127.0.0.1", port), 10)
+                # From many addresses: a node bounds what each may have, and each has few ports.
+                source = (f"127.0.0.{2 + number // PER_ADDRESS}", 0)
+                sock = socket.create_connection(("127.0.0.1", port), 10, source)
                 self._sockets[sock.fileno()] = sock
                 speaker = WebSocketSpeaker(sock, [])
                 if number % 2:

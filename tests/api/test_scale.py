@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -11,8 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.gateway import FakeGateway
 from tests.support.http import SiteTestCase
 from uring.api import websocket
+from uring.api.channel import UringChannel
 from uring.api.limits import Limits
-from uring.api.websocket import SessionFactory
+from uring.api.plain import PlainParser
+from uring.api.request import UringRequest
+from uring.api.websocket import SessionFactory, SessionProtocol
 
 
 class Receiver:
@@ -87,3 +91,29 @@ class PublishTests(SiteTestCase):
             told = (await listener.receive(4))[1:]
             stored = [each["Msg"]["msg"]["Put"]["new"] for each in told]
             self.assertEqual(stored, ["0", "1", "2"])
+
+
+class GarbageTests(SiteTestCase):
+    """What connections leave behind."""
+
+    async def test_nothing_is_left_for_the_collector(self) -> None:
+        """No connection leaves a cycle, whether it becomes a WebSocket, is used, or is closed."""
+        await self._some()
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            await self._some()
+            gc.collect()
+            kinds = {type(each) for each in gc.garbage}
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+        self.assertEqual(kinds & {UringChannel, UringRequest, PlainParser, SessionProtocol}, set())
+
+    async def _some(self) -> None:
+        await self.websocket()
+        for extra in ({}, {"X_Slow": "1"}, {"Connection": "close"}):
+            response = await self.request("GET", "/kv/k", **extra)
+            self.assertEqual(response.code, 404)

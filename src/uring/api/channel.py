@@ -47,7 +47,7 @@ class UringChannel(HTTPChannel):
     def connectionMade(self) -> None:
         super().connectionMade()
         limits = self.site.limits
-        self._parser = PlainParser(self._is_ours, limits.uri_bytes, limits.body_bytes)
+        self._parser = PlainParser(limits.uri_bytes, limits.body_bytes)
         self.quiet_since = self.site.now
         self.site.channels.add(self)
 
@@ -65,6 +65,15 @@ class UringChannel(HTTPChannel):
         self.lingering = True
         transport: Any = self.transport
         transport.loseWriteConnection()
+
+    def taken_over(self) -> None:
+        """Let go: the connection is a WebSocket's.
+
+        What refers to each other is left for the garbage collector; of ten thousand connections
+        that is a long pause.
+        """
+        self.site.channels.discard(self)
+        self.requests.clear()
 
     # -- in --------------------------------------------------------------------------------------
 
@@ -102,7 +111,7 @@ class UringChannel(HTTPChannel):
         while position < len(data):
             if self._asking or self._waitingForTransport:
                 break
-            request = self._parser.parse(data, position)
+            request = self._parser.parse(data, position, self._is_ours)
             if request is None or not self.persistent:
                 self._serving = False
                 return data[position:]
@@ -194,9 +203,7 @@ class UringChannel(HTTPChannel):
 
     def check(self, now: float, limits: Limits) -> None:
         """Close if the request under way takes too long to arrive, or none comes for long."""
-        if self.transport is None:
-            self.site.channels.discard(self)  # a WebSocket took it over
-        elif self.began is not None:
+        if self.began is not None:
             allowed = limits.body_seconds if self.in_body else limits.header_seconds
             if now - self.began >= allowed:
                 self.forceAbortClient()

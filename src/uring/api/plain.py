@@ -37,22 +37,24 @@ class PlainParser:
     """Finds the plain requests of one connection.
 
     Plain is a GET, POST or DELETE of /kv/... or /data/... in origin form, each header at most once
-    and of a known name, one Host that ``is_ours``, no other Connection than keep-alive, at most
+    and of a known name, one Host that is ours, no other Connection than keep-alive, at most
     ``uri_bytes`` and ``body_bytes`` long.
     """
 
-    __slots__ = ("_body_bytes", "_headers", "_is_ours", "_length", "_uri_bytes")
+    __slots__ = ("_body_bytes", "_headers", "_length", "_uri_bytes")
 
-    def __init__(self, is_ours: Callable[[str], bool], uri_bytes: int, body_bytes: int) -> None:
-        self._is_ours = is_ours
+    def __init__(self, uri_bytes: int, body_bytes: int) -> None:
         self._uri_bytes = uri_bytes
         self._body_bytes = body_bytes
         self._headers = b"\r\n\r\n"  # which none are
         self._length = 0
 
-    def parse(self, data: bytes, start: int) -> PlainRequest | None:
+    def parse(self, data: bytes, start: int, is_ours: Callable[[str], bool]) -> PlainRequest | None:
         """Return the request that begins at ``start`` of ``data``; None if it is not plain, or its
-        headers are not complete."""
+        headers are not complete.
+
+        ``is_ours`` tells whether a Host names this node.
+        """
         line = _LINE.match(data, start)
         if line is None or len(line[2]) > self._uri_bytes:
             return None
@@ -61,7 +63,7 @@ class PlainParser:
         if data.startswith(self._headers, begin):
             length = self._length
         else:
-            fields = self._fields(data, begin)
+            fields = self._fields(data, begin, is_ours)
             if fields is None:
                 return None
             self._headers, self._length = fields
@@ -70,7 +72,9 @@ class PlainParser:
         end = begin + length
         return PlainRequest(line[1], line[2], data[begin:end], end)
 
-    def _fields(self, data: bytes, start: int) -> tuple[bytes, int] | None:
+    def _fields(
+        self, data: bytes, start: int, is_ours: Callable[[str], bool]
+    ) -> tuple[bytes, int] | None:
         """Return the headers with the empty line after them, and the length of the body."""
         fields: dict[bytes, bytes] = {}
         position = start
@@ -84,7 +88,7 @@ class PlainParser:
             fields[name] = field[2]
             position = field.end()
         host = fields.get(b"host")
-        if host is None or not self._is_ours(host.decode("ascii")):
+        if host is None or not is_ours(host.decode("ascii")):
             return None
         if fields.get(b"connection", b"keep-alive").lower() != b"keep-alive":
             return None

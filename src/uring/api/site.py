@@ -39,12 +39,19 @@ class Root(Resource):
         self._keys = keys
         self._websocket = websocket
 
+    def _upgraded(self, request: Any) -> Any:
+        channel = request.channel
+        rendered = self._websocket.render(request)
+        if channel.transport is None:
+            channel.taken_over()
+        return rendered
+
     def render(self, request: Any) -> Any:
         if request.path.startswith(PREFIXES) and request.method in METHODS:
             return self._keys.render(request)
         if request.path == b"/uring":
             if request.requestHeaders.hasHeader(b"upgrade") and request.method == b"GET":
-                return self._websocket.render(request)
+                return self._upgraded(request)
             request.setResponseCode(426)
             request.setHeader(b"Upgrade", b"websocket")
             request.setHeader(b"Content-Type", b"application/problem+json")
