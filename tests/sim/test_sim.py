@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import uring
-from tests.sim.bugs import BUGS, find
+from tests.sim.bugs import BUGS, find, planted
 from tests.sim.cli import command, main, shrink
 from tests.sim.scripts import SCRIPTS
 from tests.sim.world import Options, World, simulate
@@ -84,6 +84,13 @@ class BugTests(SynchronousTestCase):
         """There are at least 24 bugs to plant."""
         self.assertGreaterEqual(len(BUGS), 24)
 
+    def test_bugs_fit(self) -> None:
+        """Every bug still has its place in the code: each can be planted, and goes away again."""
+        for name in BUGS:
+            with planted(name):
+                pass
+        self.assertEqual(simulate(1).problem, "")
+
     def test_quick_bugs(self) -> None:
         """Some planted bugs are found within a few seeds."""
         for name in QUICK_BUGS:
@@ -113,8 +120,6 @@ class CommandTests(SynchronousTestCase):
 
     def test_shrink(self) -> None:
         """What is left of a failing seed still fails, with fewer kinds of faults."""
-        from tests.sim.bugs import planted
-
         found = find("two votes in a term", Options(), range(60))
         assert found is not None
         with planted("two votes in a term"):
