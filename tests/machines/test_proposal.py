@@ -43,7 +43,14 @@ class ProposalTests(SynchronousTestCase):
             b"\x95\x01\x02\x03\x04\x93"
             b"\x93\xa1P\xa1k\xa1v"
             b"\x95\xa1C\xa1k\xc0\xa1w\xc2"
-            b"\x93\xa1S\x08\xaacontinuous",
+            b"\x94\xa1S\x08\xaacontinuous\x01",
+        )
+
+    def test_bytes_of_the_first_release(self) -> None:
+        """What was written before a field was added means what it meant."""
+        data = b"\x95\x01\x02\x03\x04\x93\x93\xa1S\x08\xaacontinuous\x92\xa1A\xa2n1\x92\xa1R\xa2n1"
+        self.assertEqual(
+            decode(data).commands, [SetSize(8, "continuous"), AddNode("n1"), RemoveNode("n1")]
         )
 
     def test_undecodable(self) -> None:

@@ -248,6 +248,28 @@ def option(uri: bytes, name: str, allowed: tuple[str, ...]) -> str:
     return text
 
 
+def text_option(uri: bytes, name: str) -> str:
+    """Return a query parameter; empty if it is absent.  Raises BadRequest."""
+    query = uri.partition(b"?")[2]
+    given = parse_qs(query, keep_blank_values=True).get(name.encode(), [b""]) if query else [b""]
+    if len(given) > 1:
+        raise BadRequest(f"{name} may be given once")
+    try:
+        return given[0].decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequest("percent-escapes must spell UTF-8") from None
+
+
+def number(uri: bytes, name: str, default: int) -> int:
+    """Return a query parameter that is a whole number.  Raises BadRequest."""
+    text = text_option(uri, name)
+    if not text:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise BadRequest(f"{name} must be a whole number")
+    return int(text)
+
+
 def text_after(uri: bytes, prefix: bytes) -> str:
     """Return what follows ``prefix`` in the path, unescaped once.  Raises BadRequest."""
     path = uri.partition(b"?")[0]

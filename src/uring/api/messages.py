@@ -6,10 +6,12 @@ optional field for each of its commands, so that one call decodes and checks a m
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from uring.api import ring
 from uring.errors import BadRequest
 
 RID_MIN, RID_MAX = -(1 << 63), (1 << 64) - 1
@@ -62,17 +64,6 @@ class CasArgs(_Args, frozen=True):
     check: str | None = None
 
 
-class SetSizeArgs(_Args, frozen=True):
-    rid: int
-    size: int
-    strategy: str = "continuous"
-
-
-class RingNodeArgs(_Args, frozen=True):
-    rid: int
-    node: str
-
-
 class MemberArgs(_Args, frozen=True):
     rid: int
     id: int
@@ -105,14 +96,31 @@ class KV(Control, forbid_unknown_fields=True, frozen=True):
     Cas: CasArgs | UnsetType = UNSET
 
 
-class MRing(Control, forbid_unknown_fields=True, frozen=True):
-    """The ring."""
+def _with_rid(name: str, shape: type[Struct]) -> type[Struct]:
+    return msgspec.defstruct(
+        f"{name}Args",
+        [("rid", int)],
+        bases=(shape,),
+        kw_only=True,
+        frozen=True,
+        forbid_unknown_fields=True,
+    )
 
-    GetSize: Rid | UnsetType = UNSET
-    SetSize: SetSizeArgs | UnsetType = UNSET
-    GetNodes: Rid | UnsetType = UNSET
-    AddNode: RingNodeArgs | UnsetType = UNSET
-    RemoveNode: RingNodeArgs | UnsetType = UNSET
+
+MRing = cast(
+    type[Control],
+    msgspec.defstruct(
+        "MRing",
+        [
+            (name, _with_rid(name, shape) | UnsetType, UNSET)
+            for name, (shape, _) in (*ring.QUERIES.items(), *ring.COMMANDS.items())
+        ],
+        bases=(Control,),
+        frozen=True,
+        forbid_unknown_fields=True,
+    ),
+)
+"""The ring: what :mod:`uring.api.ring` has, each with a rid."""
 
 
 class URing(Control, forbid_unknown_fields=True, frozen=True):

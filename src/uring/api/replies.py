@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import orjson
 from msgspec import Struct
 
+from uring.api.ringreplies import OUTCOMES
 from uring.errors import (
     BadRequest,
     Conflict,
@@ -28,6 +29,7 @@ from uring.machines.commands import (
     Swapped,
     TxnDone,
 )
+from uring.machines.ring.commands import Refused
 from uring.machines.values import Found
 
 TITLES = {
@@ -195,13 +197,18 @@ _OUTCOMES: dict[type, Callable[[Any], Outcome]] = {
     RingSize: _ring_size,
     Ring: _ring,
     Invalid: lambda result: (BadRequest.code, None, result.reason),
+    **OUTCOMES,
 }
+
+
+ANSWERS: tuple[type, ...] = (UringError, *_OUTCOMES)
+"""What :func:`outcome` takes."""
 
 
 def shown(rid: int, result: Any) -> bytes:
     """Return the reply that tells ``result``."""
     code, data, why = outcome(result)
-    refused = isinstance(result, UringError | Invalid)
+    refused = isinstance(result, UringError | Invalid | Refused)
     if refused or (isinstance(result, Ring) and result.problem):
         return error(rid, code, why)
     return reply(rid, code, data)

@@ -16,32 +16,15 @@ from uring.api import decode, health, replies
 from uring.api.backups import Backups
 from uring.api.bulk import serve_list
 from uring.api.dashboard import Dashboard, page, wants_page
-from uring.api.keys import KeyResource, option, text_after
+from uring.api.keys import KeyResource, option
 from uring.api.metrics import CONTENT_TYPE, exposition, make_registry
 from uring.api.replies import Answer
-from uring.api.routes import as_json, content, kept, problem, raised, sized
+from uring.api.ringroutes import RingRoutes
+from uring.api.routes import as_json, content, kept, problem, sized
 from uring.api.services import Services
 from uring.errors import NotFound, UringError
-from uring.machines.commands import (
-    AddNode,
-    Command,
-    GetNodes,
-    GetSize,
-    RemoveNode,
-    Ring,
-    SetSize,
-)
 
 _log = Logger(namespace="uring.rest")
-
-
-class SizeBody(Struct, forbid_unknown_fields=True):
-    size: int
-    strategy: str = "continuous"
-
-
-class NodeBody(Struct, forbid_unknown_fields=True):
-    node: str
 
 
 class MemberBody(Struct, forbid_unknown_fields=True):
@@ -53,7 +36,7 @@ def _nobody() -> tuple[int, int]:
 
 
 @define(eq=False, slots=False)
-class Rest(Services, Dashboard, Backups):
+class Rest(Services, RingRoutes, Dashboard, Backups):
     """The routes.  Handlers return bytes, a Deferred of them, or the resource to go on with."""
 
     version: str
@@ -169,49 +152,6 @@ class Rest(Services, Dashboard, Backups):
     def key(self, request: Request) -> KeyResource:
         """Serve what did not come to the keys directly, such as HEAD."""
         return self.keys
-
-    # -- the ring --------------------------------------------------------------------------------
-
-    @app.route("/mring", methods=["GET"])
-    async def ring_size(self, request: Request) -> bytes:
-        size = raised(await self.query(request, GetSize()))
-        if size is None:
-            raise NotFound('the ring has no size yet; POST {"size": 64} to set it')
-        return as_json(request, 200, {"size": size})
-
-    @app.route("/mring", methods=["POST"])
-    async def set_ring_size(self, request: Request) -> bytes:
-        body = self.body(request, SizeBody)
-        size, strategy = decode.check_size(body.size), decode.check_strategy(body.strategy)
-        result = raised(await self.submit(SetSize(size, strategy)))
-        code, data, error = replies.outcome(result)
-        return (
-            problem(request, code, error, size=data)
-            if error
-            else as_json(request, code, {"size": data})
-        )
-
-    @app.route("/mring/node", methods=["GET"])
-    async def ring_nodes(self, request: Request) -> bytes:
-        found: Ring = raised(await self.query(request, GetNodes()))
-        return as_json(request, 200, replies.ring(found))
-
-    @app.route("/mring/node", methods=["POST"])
-    async def add_ring_node(self, request: Request) -> bytes:
-        name = decode.check_name(self.body(request, NodeBody).node)
-        return await self._change_ring(request, AddNode(name))
-
-    @app.route("/mring/node/", branch=True, methods=["DELETE"])
-    async def remove_ring_node(self, request: Request) -> bytes:
-        name = text_after(request.uri, b"/mring/node/")
-        if not name:
-            raise NotFound("name the node: DELETE /mring/node/{name}")
-        return await self._change_ring(request, RemoveNode(decode.check_name(name)))
-
-    async def _change_ring(self, request: Request, command: Command) -> bytes:
-        result = raised(await self.submit(command))
-        code, data, error = replies.outcome(result)
-        return problem(request, code, error) if error else as_json(request, code, data)
 
     # -- what goes wrong -------------------------------------------------------------------------
 

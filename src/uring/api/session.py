@@ -12,7 +12,7 @@ from msgspec import UNSET
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from uring.api import decode, messages, replies
+from uring.api import decode, messages, replies, ring, ringreplies
 from uring.api.batch import Batch, plain_command, plain_commands
 from uring.api.gateway import Gateway
 from uring.api.limits import Limits
@@ -20,17 +20,13 @@ from uring.api.messages import PROTOCOLS, SUBSCRIBABLE, Control, check_rid, rid_
 from uring.errors import BadRequest, NotFound, UringError
 from uring.feed import Change
 from uring.machines.commands import (
-    AddNode,
     Cas,
     Delete,
     Get,
-    GetNodes,
-    GetSize,
     Old,
     Put,
-    RemoveNode,
-    SetSize,
 )
+from uring.machines.limits import RING_NODES_MAX
 
 Send: TypeAlias = Callable[[bytes], None]
 
@@ -75,7 +71,8 @@ class Session:
         if self._protocol == "KV" and self._plain(data):
             return
         try:
-            value = decode.parse(data, self.limits.json_depth, self.limits.batch_commands)
+            many = RING_NODES_MAX if self._protocol == "MRing" else 0
+            value = decode.parse(data, self.limits.json_depth, self.limits.batch_commands, many)
             if isinstance(value, list):
                 self._batch(value)
                 return
@@ -164,6 +161,8 @@ class Session:
         check_rid(args)
         if name in Control.__struct_fields__:
             getattr(self, f"_control_{name.lower()}")(args)
+        elif protocol == "MRing":
+            self._mring(name, args)
         else:
             getattr(self, f"_{protocol.lower()}_{name.lower()}")(args)
 
@@ -263,34 +262,24 @@ class Session:
 
     # -- MRing -----------------------------------------------------------------------------------
 
-    def _mring_getsize(self, args: messages.Rid) -> None:
+    def _mring(self, name: str, args: Any) -> None:
+        if name in ring.COMMANDS:
+            _, command = ring.COMMANDS[name]
+            self._submit(args.rid, command(args))
+            return
+
         def done(value: Any) -> None:
             self._answered()
-            if isinstance(value, UringError):
-                self.send(replies.error(args.rid, value.code, str(value)))
+            value = ringreplies.spelled(value, args)
+            if isinstance(value, replies.ANSWERS):
+                self.send(replies.shown(args.rid, value))
             else:
                 self.send(replies.reply(args.rid, 404 if value is None else 200, value))
 
+        _, query = ring.QUERIES[name]
+        wanted = query(args)
         self._asked()
-        self.gateway.query(GetSize(), done)
-
-    def _mring_setsize(self, args: messages.SetSizeArgs) -> None:
-        size, strategy = decode.check_size(args.size), decode.check_strategy(args.strategy)
-        self._submit(args.rid, SetSize(size, strategy))
-
-    def _mring_getnodes(self, args: messages.Rid) -> None:
-        def done(value: Any) -> None:
-            self._answered()
-            self.send(replies.shown(args.rid, value))
-
-        self._asked()
-        self.gateway.query(GetNodes(), done)
-
-    def _mring_addnode(self, args: messages.RingNodeArgs) -> None:
-        self._submit(args.rid, AddNode(decode.check_name(args.node)))
-
-    def _mring_removenode(self, args: messages.RingNodeArgs) -> None:
-        self._submit(args.rid, RemoveNode(decode.check_name(args.node)))
+        self.gateway.query(wanted, done)
 
     # -- URing -----------------------------------------------------------------------------------
 

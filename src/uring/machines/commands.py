@@ -14,6 +14,12 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from uring.machines.ring.commands import (
+    CommitPlan,
+    HandoffCommand,
+    RingQuery,
+    RingResult,
+)
 from uring.machines.values import Found
 
 
@@ -130,16 +136,23 @@ class Once(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag
 
 
 class SetSize(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="S"):
-    """Give the ring its size, once; answers :class:`RingSize`."""
+    """Give the ring its size, once; answers :class:`RingSize`.
+
+    ``strategy`` has the default of the first version; the doors name the one that is usual now.
+    ``replicas`` is how many neighbouring vnodes should be owned by distinct nodes.
+    """
 
     size: int
     strategy: str = "continuous"
+    replicas: int = 1
 
 
 class AddNode(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="A"):
     """Add a node to the ring; answers :class:`Ring`."""
 
     node: str
+    weight: int = 1
+    zone: str = ""
 
 
 class RemoveNode(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="R"):
@@ -149,7 +162,8 @@ class RemoveNode(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
 
 
 LeaseCommand: TypeAlias = Grant | KeepAlive | Revoke | Expire
-Command: TypeAlias = Put | Delete | Cas | Txn | LeaseCommand | Once | SetSize | AddNode | RemoveNode
+RingCommand: TypeAlias = SetSize | AddNode | RemoveNode | CommitPlan | HandoffCommand
+Command: TypeAlias = Put | Delete | Cas | Txn | LeaseCommand | Once | RingCommand
 
 
 class Old(Struct, frozen=True, gc=False):
@@ -219,7 +233,9 @@ class Invalid(Struct, frozen=True):
     reason: str
 
 
-Result: TypeAlias = Old | Swapped | TxnDone | Lease | Reused | RingSize | Ring | Invalid
+Result: TypeAlias = (
+    Old | Swapped | TxnDone | Lease | Reused | RingSize | Ring | RingResult | Invalid
+)
 
 
 class Get(Struct, frozen=True, gc=False):
@@ -269,4 +285,4 @@ class GetNodes(Struct, frozen=True):
     """Read the ring; answers :class:`Ring` (problem "no size" when it has none)."""
 
 
-Query: TypeAlias = Get | Look | List | GetLease | GetSize | GetNodes
+Query: TypeAlias = Get | Look | List | GetLease | GetSize | GetNodes | RingQuery

@@ -7,7 +7,9 @@ see them: a ring of a million vnodes is a record of some bytes, but an event of 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, TypeAlias
 
 import msgspec
@@ -115,7 +117,111 @@ class RingChanged(Struct, frozen=True, array_like=True, tag="R"):
         return {"NodeAdded" if self.added else "NodeRemoved": event}
 
 
-Event: TypeAlias = KeyPut | KeySwapped | KeyDeleted | SwapRefused | RingSized | RingChanged
+class RingMoved(Struct, frozen=True, array_like=True, tag="M"):
+    """Nodes came or went, or changed their weight, by whatever strategy."""
+
+    channel: ClassVar[str] = "mring"
+    added: list[str]
+    removed: list[str]
+    planned: bool
+    """Whether it was a plan; else one node was added or removed."""
+    strategy: str
+    names: list[str]
+    """The nodes in the order of adding, then those that have gone."""
+    nodes: int
+    """How many of them are in the ring."""
+    after: bytes
+    """Runs of vnodes and their owners: first vnode, place in ``names``; and where the ring ends.
+    Empty where the ring is in too many pieces to keep it with every change."""
+    moves: bytes
+    """Ranges that move: first vnode, last + 1, places in ``names`` from and to."""
+
+    def spelled(self) -> dict[str, object]:
+        """See :meth:`KeyPut.spelled`; ``next`` is null where the ring was not kept."""
+        body: dict[str, object] = {
+            "strategy": self.strategy,
+            "next": self._next(),
+            "relocations": self._relocations(),
+        }
+        if self.planned:
+            return {"RingChanged": {"added": self.added, "removed": self.removed, **body}}
+        (node,) = self.added or self.removed
+        return {"NodeAdded" if self.added else "NodeRemoved": {"node": node, **body}}
+
+    def _next(self) -> list[dict[str, object]] | None:
+        if not self.after and self.nodes:
+            return None
+        vnodes: list[list[int]] = [[] for _ in range(self.nodes)]
+        runs = list(RUN.iter_unpack(self.after))
+        for (start, place), (end, _) in pairwise(runs):
+            vnodes[place].extend(range(start, end))
+        return [
+            {"id": name, "vnodes": owned}
+            for name, owned in zip(self.names[: self.nodes], vnodes, strict=True)
+        ]
+
+    def _relocations(self) -> dict[str, object]:
+        found: dict[str, dict[str, list[int]]] = {}
+        for start, end, source, target in RANGE.iter_unpack(self.moves):
+            targets = found.setdefault(self.names[source], {})
+            targets.setdefault(self.names[target], []).extend(range(start, end))
+        return {source: {"destinations": targets} for source, targets in found.items()}
+
+
+class NodeJoined(Struct, frozen=True, array_like=True, tag="J"):
+    """A node of the ring takes part in hand-offs from now on."""
+
+    channel: ClassVar[str] = "mring"
+    node: str
+    address: str
+    lease: int
+
+    def spelled(self) -> dict[str, object]:
+        """See :meth:`KeyPut.spelled`."""
+        return {"NodeJoined": {"node": self.node, "address": self.address}}
+
+
+class NodeGone(Struct, frozen=True, array_like=True, tag="G"):
+    """The lease of a node is over: transfers are pending again.  Or it was given up."""
+
+    channel: ClassVar[str] = "mring"
+    node: str
+    vnodes: list[int]
+    """Those whose transfer has ended; or, of a node that was given up, those it owned."""
+    abandoned: bool = False
+
+    def spelled(self) -> dict[str, object]:
+        """See :meth:`KeyPut.spelled`."""
+        kind = "NodeAbandoned" if self.abandoned else "NodeGone"
+        return {kind: {"node": self.node, "vnodes": self.vnodes}}
+
+
+class HandoffMoved(Struct, frozen=True, array_like=True, tag="H"):
+    """A vnode is now "transferring", "pending" again, or "owned" by its target."""
+
+    channel: ClassVar[str] = "mring"
+    vnode: int
+    state: str
+    source: str
+    target: str
+
+    def spelled(self) -> dict[str, object]:
+        """See :meth:`KeyPut.spelled`."""
+        return {
+            "Handoff": {
+                "vnode": self.vnode,
+                "state": self.state,
+                "source": self.source,
+                "target": self.target,
+            }
+        }
+
+
+RUN = struct.Struct(">IH")
+RANGE = struct.Struct(">IIHH")
+
+RingEvent: TypeAlias = RingSized | RingChanged | RingMoved | NodeJoined | NodeGone | HandoffMoved
+Event: TypeAlias = KeyPut | KeySwapped | KeyDeleted | SwapRefused | RingEvent
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(list[Event])

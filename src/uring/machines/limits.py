@@ -15,6 +15,21 @@ RING_SIZE_MAX = 2**24
 RING_NODES_MAX = 1024
 """Nodes of one ring; each change of the ring writes and shows all of them."""
 
+NODE_WEIGHT_MAX = 65_535
+"""Weights are for ratios; twice the largest machine is not a million times the smallest."""
+
+REPLICAS_MAX = 16
+"""Neighbours that hold a vnode's replicas; each more makes every change dearer."""
+
+ADDRESS_BYTES_MAX = 300
+"""Where a node of the ring can be reached: a host name and a port."""
+
+INSTANCE_BYTES_MAX = 64
+"""What tells one life of a node of the ring from others of its name."""
+
+HANDOFFS_MAX = 1024
+"""Hand-offs at a time; each that begins looks at all of them."""
+
 COMMAND_BYTES_MAX = 2 * VALUE_BYTES_MAX + KEY_BYTES_MAX + 64
 """One encoded command: a compare-and-swap holds two values, a key, and some framing."""
 

@@ -38,6 +38,20 @@ from uring.machines.commands import (
 )
 from uring.machines.events import Event
 from uring.machines.proposal import ProposalError, decode
+from uring.machines.ring import queries
+from uring.machines.ring.commands import (
+    AbandonNode,
+    BeginHandoff,
+    CancelHandoff,
+    CommitPlan,
+    FinishHandoff,
+    GetHandoffs,
+    GetPlan,
+    GetRing,
+    GetVnode,
+    JoinRing,
+    LimitHandoffs,
+)
 from uring.machines.sessions import first_time
 from uring.machines.turn import Turn
 
@@ -130,6 +144,10 @@ _QUERIES: dict[type, Callable[[Machines, Readable, Any], Any]] = {
     ),
     GetSize: lambda machines, state, query: mring.size(state),
     GetNodes: lambda machines, state, query: mring.nodes(state),
+    **dict.fromkeys(
+        (GetVnode, GetRing, GetPlan, GetHandoffs),
+        lambda machines, state, query: queries.answer(state, query),
+    ),
 }
 
 
@@ -153,6 +171,7 @@ def _end_lease(transaction: Transaction, command: Revoke | Expire, turn: Turn) -
         if record is not None:
             keys.remove(transaction, b"k" + key, record, turn)
             keys.note_delete(turn, key.decode(), record)
+    mring.lease_ended(transaction, lease.id, turn)
     return leases.end(transaction, lease, turn)
 
 
@@ -163,7 +182,19 @@ _MACHINES: dict[type, Callable[[Transaction, Any, Turn], Result]] = {
     KeepAlive: leases.keep_alive,
     Revoke: _end_lease,
     Expire: _end_lease,
-    SetSize: mring.apply,
-    AddNode: mring.apply,
-    RemoveNode: mring.apply,
+    **dict.fromkeys(
+        (
+            SetSize,
+            AddNode,
+            RemoveNode,
+            CommitPlan,
+            JoinRing,
+            BeginHandoff,
+            FinishHandoff,
+            CancelHandoff,
+            AbandonNode,
+            LimitHandoffs,
+        ),
+        mring.apply,
+    ),
 }

@@ -1,0 +1,337 @@
+"""The ring at the doors: what may be asked, checked and turned into commands, and what is answered.
+
+The same for REST, where these shapes are bodies, and for the WebSocket, where they have a ``rid``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from uring.api import decode
+from uring.errors import BadRequest
+from uring.machines.commands import (
+    AddNode,
+    GetNodes,
+    GetSize,
+    KeepAlive,
+    RemoveNode,
+    SetSize,
+)
+from uring.machines.limits import (
+    HANDOFFS_MAX,
+    NODE_WEIGHT_MAX,
+    REPLICAS_MAX,
+    RING_NODES_MAX,
+    RING_SIZE_MAX,
+)
+from uring.machines.ring.commands import (
+    AbandonNode,
+    BeginHandoff,
+    CancelHandoff,
+    CommitPlan,
+    FinishHandoff,
+    GetHandoffs,
+    GetPlan,
+    GetRing,
+    GetVnode,
+    Joining,
+    JoinRing,
+    LimitHandoffs,
+    Wish,
+)
+
+USUAL_STRATEGY = "minimal"
+PAGE_NODES = RING_NODES_MAX
+HANDOFFS_PAGE = 100
+
+
+class Nothing(Struct, forbid_unknown_fields=True):
+    """No arguments."""
+
+
+class SizeArgs(Struct, forbid_unknown_fields=True):
+    """SetSize, and the body of POST /mring."""
+
+    size: int
+    strategy: str = USUAL_STRATEGY
+    replicas: int = 1
+
+
+class NodeArgs(Struct, forbid_unknown_fields=True):
+    """AddNode, and the body of POST /mring/node."""
+
+    node: str
+    weight: int = 1
+    zone: str = ""
+
+
+class NameArgs(Struct, forbid_unknown_fields=True):
+    """A node that is there already."""
+
+    node: str
+
+
+class PageArgs(Struct, forbid_unknown_fields=True):
+    """GetNodes: some nodes of the ring, in some form."""
+
+    format: str = "vnodes"
+    start: int = 0
+    count: int = PAGE_NODES
+
+
+class Newcomer(Struct, forbid_unknown_fields=True):
+    """A node in a plan; its name alone will do."""
+
+    name: str
+    weight: int = 1
+    zone: str = ""
+
+
+class PlanArgs(Struct, forbid_unknown_fields=True):
+    """Plan, and the body of POST /mring/plan."""
+
+    add: list[str | Newcomer] = []
+    remove: list[str] = []
+    weights: dict[str, int] = {}
+    zones: dict[str, str] = {}
+    format: str = "vnodes"
+
+
+class Planned(Struct, forbid_unknown_fields=True):
+    """A plan as it was answered."""
+
+    revision: int
+    digest: str
+    add: list[str | Newcomer] = []
+    remove: list[str] = []
+    weights: dict[str, int] = {}
+    zones: dict[str, str] = {}
+
+
+class CommitArgs(Struct, forbid_unknown_fields=True):
+    """Commit, and the body of POST /mring/commit."""
+
+    plan: Planned
+
+
+class VnodeArgs(Struct, forbid_unknown_fields=True):
+    """GetVnode."""
+
+    vnode: int
+
+
+class HandoffsArgs(Struct, forbid_unknown_fields=True):
+    """GetHandoffs: those that are not finished."""
+
+    source: str = ""
+    start: int = 0
+    count: int = HANDOFFS_PAGE
+
+
+class LimitArgs(Struct, forbid_unknown_fields=True):
+    """Limit, and the body of POST /mring/handoff/limits."""
+
+    per_node: int
+    in_all: int
+
+
+class JoinArgs(Struct, forbid_unknown_fields=True):
+    """Join: a node says that it is there."""
+
+    node: str
+    instance: str
+    address: str
+    ttl: float = 10.0
+    weight: int = 1
+    zone: str = ""
+
+
+class LeaseArgs(Struct, forbid_unknown_fields=True):
+    """Renew."""
+
+    lease: int
+
+
+class BeginArgs(Struct, forbid_unknown_fields=True):
+    """BeginHandoff."""
+
+    vnode: int
+    lease: int
+
+
+class EndArgs(Struct, forbid_unknown_fields=True):
+    """FinishHandoff and CancelHandoff."""
+
+    vnode: int
+    lease: int
+    began: int
+
+
+# -- to commands ----------------------------------------------------------------------------------
+
+
+def _whole(number: int, least: int, most: int, what: str) -> int:
+    if not least <= number <= most:
+        raise BadRequest(f"{what} must be a whole number from {least} to {most}")
+    return number
+
+
+def _id(number: int, what: str) -> int:
+    return _whole(number, 0, (1 << 63) - 1, what)
+
+
+def _weight(weight: int) -> int:
+    return _whole(weight, 1, NODE_WEIGHT_MAX, "a weight")
+
+
+def _zone(zone: str) -> str:
+    return zone and decode.check_name(zone)
+
+
+def set_size(args: SizeArgs) -> SetSize:
+    """Return the command.  Raises BadRequest, as all of these do."""
+    return SetSize(
+        decode.check_size(args.size),
+        decode.check_strategy(args.strategy),
+        _whole(args.replicas, 1, REPLICAS_MAX, "replicas"),
+    )
+
+
+def add_node(args: NodeArgs) -> AddNode:
+    """See :func:`set_size`."""
+    return AddNode(decode.check_name(args.node), _weight(args.weight), _zone(args.zone))
+
+
+def remove_node(args: NameArgs) -> RemoveNode:
+    """See :func:`set_size`."""
+    return RemoveNode(decode.check_name(args.node))
+
+
+def get_nodes(args: PageArgs) -> GetNodes | GetRing:
+    """See :func:`set_size`."""
+    check_format(args.format)
+    if args == PageArgs():
+        return GetNodes()
+    start = _whole(args.start, 0, RING_NODES_MAX, "start")
+    return GetRing(start, _whole(args.count, 1, PAGE_NODES, "count"))
+
+
+def check_format(form: str) -> str:
+    """Return the name of a form if there is one."""
+    if form not in ("vnodes", "ranges"):
+        raise BadRequest("format must be vnodes or ranges")
+    return form
+
+
+def wish(args: PlanArgs | Planned) -> Wish:
+    """See :func:`set_size`."""
+    if len(args.add) + len(args.remove) > 2 * RING_NODES_MAX:
+        raise BadRequest(f"a ring has at most {RING_NODES_MAX} nodes")
+    add = []
+    for each in args.add:
+        each = Newcomer(each) if isinstance(each, str) else each
+        add.append(Joining(decode.check_name(each.name), _weight(each.weight), _zone(each.zone)))
+    return Wish(
+        tuple(add),
+        tuple(map(decode.check_name, args.remove)),
+        tuple((decode.check_name(name), _weight(each)) for name, each in args.weights.items()),
+        tuple((decode.check_name(name), _zone(each)) for name, each in args.zones.items()),
+    )
+
+
+def get_plan(args: PlanArgs) -> GetPlan:
+    """See :func:`set_size`."""
+    check_format(args.format)
+    return GetPlan(wish(args))
+
+
+def commit(args: CommitArgs) -> CommitPlan:
+    """See :func:`set_size`."""
+    plan = args.plan
+    if len(plan.digest) > 64:
+        raise BadRequest("that is no plan; send what POST /mring/plan answered as plan")
+    return CommitPlan(_id(plan.revision, "revision"), wish(plan), plan.digest)
+
+
+def get_vnode(args: VnodeArgs) -> GetVnode:
+    """See :func:`set_size`."""
+    return GetVnode(_whole(args.vnode, 0, RING_SIZE_MAX - 1, "vnode"))
+
+
+def get_handoffs(args: HandoffsArgs) -> GetHandoffs:
+    """See :func:`set_size`."""
+    source = args.source and decode.check_name(args.source)
+    start = _whole(args.start, 0, RING_SIZE_MAX, "start")
+    return GetHandoffs(source, start, _whole(args.count, 1, 10 * HANDOFFS_PAGE, "count"))
+
+
+def limit(args: LimitArgs) -> LimitHandoffs:
+    """See :func:`set_size`."""
+    return LimitHandoffs(
+        _whole(args.per_node, 1, HANDOFFS_MAX, "per_node"),
+        _whole(args.in_all, 1, HANDOFFS_MAX, "in_all"),
+    )
+
+
+def abandon(args: NameArgs) -> AbandonNode:
+    """See :func:`set_size`."""
+    return AbandonNode(decode.check_name(args.node))
+
+
+def join(args: JoinArgs) -> JoinRing:
+    """See :func:`set_size`."""
+    if not 0 < args.ttl < 1e6:
+        raise BadRequest("ttl is in seconds")
+    name = decode.check_name(args.node)
+    weight, zone = _weight(args.weight), _zone(args.zone)
+    return JoinRing(name, args.instance, args.address, int(args.ttl * 1000), weight, zone)
+
+
+def renew(args: LeaseArgs) -> KeepAlive:
+    """See :func:`set_size`."""
+    return KeepAlive(_id(args.lease, "lease"))
+
+
+def begin(args: BeginArgs) -> BeginHandoff:
+    """See :func:`set_size`."""
+    return BeginHandoff(get_vnode(VnodeArgs(args.vnode)).vnode, _id(args.lease, "lease"))
+
+
+def finish(args: EndArgs) -> FinishHandoff:
+    """See :func:`set_size`."""
+    begun = begin(BeginArgs(args.vnode, args.lease))
+    return FinishHandoff(begun.vnode, begun.lease, _id(args.began, "began"))
+
+
+def cancel(args: EndArgs) -> CancelHandoff:
+    """See :func:`set_size`."""
+    done = finish(args)
+    return CancelHandoff(done.vnode, done.lease, done.began)
+
+
+COMMANDS: dict[str, tuple[type[Struct], Callable[[Any], Any]]] = {
+    "SetSize": (SizeArgs, set_size),
+    "AddNode": (NodeArgs, add_node),
+    "RemoveNode": (NameArgs, remove_node),
+    "Commit": (CommitArgs, commit),
+    "Limit": (LimitArgs, limit),
+    "Abandon": (NameArgs, abandon),
+    "Join": (JoinArgs, join),
+    "Renew": (LeaseArgs, renew),
+    "BeginHandoff": (BeginArgs, begin),
+    "FinishHandoff": (EndArgs, finish),
+    "CancelHandoff": (EndArgs, cancel),
+}
+"""What changes the ring, by its name on the WebSocket."""
+
+QUERIES: dict[str, tuple[type[Struct], Callable[[Any], Any]]] = {
+    "GetSize": (Nothing, lambda args: GetSize()),
+    "GetNodes": (PageArgs, get_nodes),
+    "Plan": (PlanArgs, get_plan),
+    "GetVnode": (VnodeArgs, get_vnode),
+    "GetHandoffs": (HandoffsArgs, get_handoffs),
+}
+"""What reads it."""

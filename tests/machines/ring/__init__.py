@@ -1,0 +1,1 @@
+"""Placement, plans, and hand-offs."""
