@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -131,7 +131,7 @@ class Browser(ProcessProtocol):
 
     def kill(self) -> Deferred[None]:
         """End it, with all that it started."""
-        with suppress(ProcessExitedAlready):
+        with contextlib.suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")  # type: ignore[union-attr]
         return self.ended
 
