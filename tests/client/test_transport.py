@@ -125,6 +125,39 @@ class TransportTests(SynchronousTestCase):
         answer = self.ask(self.transport("a:1", "b:1"), again)
         self.assertEqual(self.successResultOf(answer).code, 201)
 
+    def test_refused_repetition_was_taken_for_all_attempts(self) -> None:
+        """A node that refuses the repetition says nothing of what the first attempt did."""
+        again = Request("POST", "/kv/a", b"{}", repeatable=True)
+        refusals: list[Behaviour] = [
+            lambda: succeed(Response(503)),
+            lambda: succeed(Response(507)),
+            lambda: fail(error.ConnectionRefusedError()),
+        ]
+        for refusal in refusals:
+            self.behaviours = {"a:1": lambda: fail(error.ConnectionLost()), "b:1": refusal}
+            answer = self.ask(self.transport("a:1", "b:1"), again)
+            self.failureResultOf(answer, OutcomeUnknown)
+
+    def test_repetition_that_is_decided(self) -> None:
+        """What the state answers to the repetition is the answer to the first attempt as well."""
+        again = Request("DELETE", "/kv/a", repeatable=True)
+        for code in (200, 404, 409, 412):
+            self.behaviours = {
+                "a:1": lambda: fail(error.ConnectionLost()),
+                "b:1": lambda code=code: succeed(Response(code)),  # type: ignore[misc]
+            }
+            answer = self.successResultOf(self.ask(self.transport("a:1", "b:1"), again))
+            self.assertEqual(answer.code, code)
+
+    def test_refused_read_is_only_refused(self) -> None:
+        """A read does nothing, however its attempts ended."""
+        self.behaviours = {
+            "a:1": lambda: fail(error.ConnectionLost()),
+            "b:1": lambda: succeed(Response(503)),
+        }
+        answer = self.ask(self.transport("a:1", "b:1"), Request("GET", "/kv/a"))
+        self.assertEqual(self.successResultOf(answer).code, 503)
+
     def test_refusals_are_answers(self) -> None:
         """What one node refuses another would refuse, too."""
         for code in (400, 404, 409, 412, 413, 507):

@@ -1,4 +1,4 @@
-"""Clients that read and write a few hot keys through all nodes, by REST and by WebSocket."""
+"""Clients that read and write a few hot keys: by REST, by WebSocket, and with repetitions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Door(Protocol):
 
 @define(eq=False)
 class RestDoor:
-    """HTTP requests over kept connections."""
+    """HTTP requests over kept connections, to one node or to whichever serves."""
 
     client: Client
 
@@ -121,18 +121,27 @@ class HistoryClient:
         return self.random.choice(slots) if slots else 0
 
     def door(self, slot: int, kind: str) -> Door:
-        """Return the connection of one kind to one node."""
-        address = self.addresses().get(slot, "127.0.0.1:1")
-        name = f"{kind} {address}"
+        """Return the connection of one kind to one node.
+
+        "repeat" goes on to other nodes, with writes of unknown outcome, too: under an idempotency
+        key, so that they happen once.
+        """
+        addresses = self.addresses()
+        chosen = [addresses.pop(slot, "127.0.0.1:1")]
+        options: dict[str, Any] = {"timeout": PATIENCE}
+        if kind == "repeat":
+            chosen += addresses.values()
+            options = {"timeout": PATIENCE / 2, "patience": PATIENCE, "repeat": True}
+        name = f"{kind} {' '.join(chosen)}"
         if name not in self._doors:
-            client = Client(address, reactor=self.reactor, timeout=PATIENCE)
-            self._doors[name] = RestDoor(client) if kind == "rest" else SocketDoor(client)
+            client = Client(*chosen, reactor=self.reactor, **options)
+            self._doors[name] = SocketDoor(client) if kind == "socket" else RestDoor(client)
         return self._doors[name]
 
     def _next(self, slot: int) -> Call:
         """Return the next thing to do."""
         self._count += 1
-        door = self.random.choice(("rest", "socket"))
+        door = self.random.choice(("rest", "socket", "repeat"))
         if self.random.random() < 0.04:
             return Call(self.id, self.history.old_key(), "get", 0, node=slot, door=door)
         key, kind = self.history.key(), self.random.choice(KINDS)

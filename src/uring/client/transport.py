@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import treq
@@ -22,6 +22,10 @@ ANSWER_BYTES_MAX = 64 * 2**20
 PAUSE_SECONDS = 0.05
 PAUSE_SECONDS_MAX = 1.0
 """Between two rounds of all nodes: twice as long each time, since an election takes its time."""
+
+DECIDED = frozenset((404, 409, 412))
+"""Refusals that come from the replicated state: repeated under an idempotency key a request gets
+that of its first attempt.  All others are a node's own, and say nothing of other attempts."""
 
 
 @frozen
@@ -108,19 +112,30 @@ class Transport:
             await self._pool.closeCachedConnections()
 
     async def ask(self, request: Request) -> Answer:
-        """Return the answer, whatever its code, or raise UringError if there is none."""
+        """Return the answer, whatever its code, or raise UringError if there is none.
+
+        Raises OutcomeUnknown when an attempt may have had an effect and no later one was decided.
+        """
         deadline = self._reactor.seconds() + self._patience
-        pause, tried = PAUSE_SECONDS, 0
+        pause, tried, in_doubt = PAUSE_SECONDS, 0, False
         while True:
             tried += 1
             is_last = tried >= len(self.endpoints) and self._reactor.seconds() >= deadline
+            answer: Answer | None = None
             try:
                 answer = await self._once(request)
-                if is_last or not _may_try_elsewhere(request, answer.error_or_none()):
+                error = answer.error_or_none()
+            except UringError as problem:
+                error = problem
+            if is_last or not _may_try_elsewhere(request, error):
+                if in_doubt and error is not None and error.code not in DECIDED:
+                    raise OutcomeUnknown(
+                        f"an earlier attempt may have taken effect; the last one: {error}"
+                    ) from error
+                if answer is not None:
                     return answer
-            except UringError as error:
-                if is_last or not _may_try_elsewhere(request, error):
-                    raise
+                raise cast(UringError, error)
+            in_doubt = in_doubt or not (request.is_read or cast(UringError, error).definite)
             self.move_on()
             if tried % len(self.endpoints) == 0:
                 await deferLater(self._reactor, pause, lambda: None)
