@@ -10,6 +10,7 @@ from twisted.internet.endpoints import (
     TCP6ServerEndpoint,
     UNIXClientEndpoint,
 )
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -28,6 +29,13 @@ class AddressTests(SynchronousTestCase):
             "node-1.example:0": ("node-1.example", 0),
         }.items():
             self.assertEqual(parse(text), expected)
+
+    def test_many_may_wait_to_be_accepted(self) -> None:
+        """A thousand clients that come at once find room."""
+        reactor = MemoryReactorClock()
+        listener(reactor, "127.0.0.1:8080").endpoint.listen(Factory())
+        ((_, _, backlog, _),) = reactor.tcpServers
+        self.assertGreaterEqual(backlog, 1000)
 
     def test_nonsense(self) -> None:
         """What is no address is refused by a line that shows one."""

@@ -25,6 +25,9 @@ _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):([0-9]{1,5})")
 _SSL = ("port", "interface", "privateKey", "certKey", "extraCertChain")
 _KINDS = frozenset({"tcp", "tcp4", "tcp6", "unix", "ssl", "tls", "host", "systemd", "fd"})
 """What endpoint strings begin with; no host may be called so."""
+BACKLOG = 1024
+"""Connections that wait to be accepted.  With Twisted's 50 a thousand clients that come back at
+once, as they do when another node has ended, wait for seconds: the kernel tries again after one."""
 _WILDCARDS = frozenset({"0.0.0.0", "::"})
 
 
@@ -84,7 +87,7 @@ def listener(reactor: Any, text: str) -> Listener:
 
 def _tcp(reactor: Any, host: str, port: int) -> IStreamServerEndpoint:
     server = TCP6ServerEndpoint if isIPv6Address(host) else TCP4ServerEndpoint
-    return server(reactor, port, interface=host)
+    return server(reactor, port, backlog=BACKLOG, interface=host)
 
 
 def _arguments(text: str) -> dict[str, str]:
