@@ -1,6 +1,6 @@
 """uring beside etcd and pysyncobj: the same work on the same machine, in turn.
 
-    bench/run                            everything, about two hours
+    bench/run                            everything, about an hour and a half
     bench/run --quick                    to see that everything works, some three minutes
     bench/run rates clients --rounds 5   only these stages
     bench/run --only uring keys          only this system, and so without ratios

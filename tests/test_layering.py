@@ -44,11 +44,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "uring.__main__": ("uring.cli",),
     "uring.limits": ("uring.api.limits", "uring.peers.limits"),
-    "uring.options": ("uring.limits",),
+    "uring.configuration": (),
+    "uring.options": ("uring.limits", "uring.configuration"),
     "uring.logs": (),
     "uring.faults": (),
     "uring.descriptors": (),
     "uring.sockets": (),
+    "uring.supervision": (),
     "uring.timers": (),
     "uring.security": ("uring.options", "uring.peers"),
     "uring.restore": (
@@ -98,9 +100,11 @@ NOT_FOR_THE_NODE = (
     "uring.faults",
     "uring.descriptors",
     "uring.limits",
+    "uring.configuration",
     "uring.options",
     "uring.logs",
     "uring.sockets",
+    "uring.supervision",
     "uring.timers",
 )
 """Modules beside the node that are above it."""

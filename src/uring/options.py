@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import getopt
+import os
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import asdict, frozen
 from twisted.python import usage
 
+from uring import configuration
 from uring.limits import AllLimits
 
 RING_SIZE_MAX = 2**24
@@ -118,6 +123,7 @@ class Options(usage.Options):
     optFlags = [
         ["bootstrap", "b", "Found a new cluster with this node as its first member"],
         ["no-json", "n", "Log text for people instead of one JSON object a line"],
+        ["check-config", None, "Check options, environment and file, show what they say, and end"],
         ["insecure", None, "Listen for other machines even without TLS or proof of who peers are"],
     ]
     optParameters = [
@@ -130,6 +136,7 @@ class Options(usage.Options):
             "Vnodes of the ring, with --bootstrap",
             _integer("ring-size", 1, RING_SIZE_MAX),
         ],
+        ["config", "c", None, "TOML file with options; URING_CONFIG names one, too"],
         ["http", None, None, "Listen for HTTP and WebSocket at this address, too"],
         ["data-dir", "d", None, "Where data is kept [default: ./raft-leveldb-<id>]"],
         ["advertise", None, None, "HOST:PORT by which other nodes reach this one"],
@@ -215,6 +222,35 @@ class Options(usage.Options):
         self["allow-origins"] = []
         self["limits"] = {}
 
+    def parseOptions(self, options: Any = None) -> None:
+        """Parse what the file, the environment and the command line say, in this order."""
+        given = list(sys.argv[1:] if options is None else options)
+        try:
+            names = self._names(given)
+            path = names.get("config") or os.environ.get("URING_CONFIG")
+            file = Path(path) if path else None
+            before = configuration.words(self._known(), names, os.environ, file)
+        except configuration.ConfigurationError as problem:
+            raise usage.UsageError(str(problem)) from None
+        super().parseOptions([*before, *given])
+
+    def _names(self, given: list[str]) -> dict[str, str]:
+        """Return the options on the command line by their full names, with their last values."""
+        try:
+            pairs, _ = getopt.getopt(given, self.shortOpt, self.longOpt)
+        except getopt.GetoptError:
+            return {}  # said properly by whoever parses them
+        return {self.synonyms[word.lstrip("-")]: value for word, value in pairs}
+
+    def _known(self) -> configuration.Known:
+        parameters: list[Any] = list(self.optParameters)
+        flags: list[Any] = list(self.optFlags)
+        return configuration.Known(
+            parameters=[each[0] for each in parameters if each[0] != "config"],
+            flags=[each[0] for each in flags if each[0] != "check-config"],
+            lists=["allow-host", "allow-origin", "limit", "peer"],
+        )
+
     def opt_allow_origin(self, origin: str) -> None:
         """Origin whose web pages may speak to this node, for example https://admin.example."""
         if not _ORIGIN.fullmatch(origin):
@@ -282,6 +318,10 @@ class Options(usage.Options):
         if self["data-dir"] == "":
             raise usage.UsageError("--data-dir is empty: write the path of a directory")
         self.settings = self._settings()
+        if self["check-config"]:
+            for name, value in asdict(self.settings, recurse=False).items():
+                print(f"{name} = {value!r}")
+            raise SystemExit(0)
 
     def _check_addresses(self) -> None:
         _require_address("endpoint", self["endpoint"], "127.0.0.1:8080")

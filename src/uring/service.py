@@ -47,6 +47,7 @@ from uring.space import free_bytes
 from uring.store.directory import DataDirectory, open_directory
 from uring.store.disk import DiskThread
 from uring.store.failures import DirectoryError
+from uring.supervision import Supervisor
 from uring.timers import use_monotonic_time
 from uring.wire.codec import seal
 from uring.wire.hello import VERSION, Hello
@@ -128,9 +129,11 @@ class NodeService(Service):
     log: Logger = field(factory=lambda: Logger(namespace="uring"), init=False)
     security: Security = field(init=False)
     _address: str = field(default="", init=False)
+    _supervisor: Supervisor = field(init=False)
     _unhandled: UnhandledErrors = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._supervisor = Supervisor(self.reactor)
         self._unhandled = UnhandledErrors(
             lambda reason: self.reactor.callFromThread(self.fail_stop, reason)
         )
@@ -232,6 +235,7 @@ class NodeService(Service):
         node.start()
         if settings.ring_size is not None:
             self._size_ring(settings.ring_size)
+        self._supervisor.ready(f"node {settings.node_id} serves at {self._address}")
         self.log.info(
             "node {id} of cluster {cluster} serves at {address}",
             id=settings.node_id,
@@ -335,6 +339,7 @@ class NodeService(Service):
     def stopService(self) -> Deferred[None]:
         """Hand over, answer what waits, sync, close; within :data:`STOP_SECONDS` in any case."""
         super().stopService()
+        self._supervisor.stopping()
         globalLogPublisher.removeObserver(self._unhandled)
         _exit_after(STOP_SECONDS, 1)
         return Deferred.fromCoroutine(self._take_down())

@@ -27,6 +27,7 @@ from tests.faults.sandbox import INSIDE, enter
 WHY = {
     "cuts": "dropping packets needs network namespaces and iptables",
     "delays": "this kernel has no tc netem",
+    "throttles": "this kernel has no tc tbf",
     "power": "cutting the power needs an ext4 in a loop device, which needs root",
     "space": "a full disk needs a file system that this run can mount",
 }
@@ -88,6 +89,7 @@ def _surroundings(directory: Path, lacking: str) -> tuple[Network, type[disks.Fo
     else:
         print(f"no sandbox: {lacking}", flush=True)
     able = {"": True, "cuts": network.cuts, "delays": network.delays}
+    able["throttles"] = network.throttles
     able |= {"power": disk is disks.Ext4, "space": disk is not disks.Folder}
     return network, disk, {name for name, possible in able.items() if possible}
 

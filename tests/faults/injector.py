@@ -101,7 +101,7 @@ class Kind:
     lane: int
     """Faults of one lane come one after the other, those of two lanes at the same time."""
     needs: str
-    """What must be possible for it: "", cuts, delays, power, space."""
+    """What must be possible for it: "", cuts, delays, throttles, power, space."""
     weight: float
     inject: Inject
 

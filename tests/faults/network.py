@@ -25,6 +25,8 @@ class Network(Protocol):
     """Whether packets can be dropped."""
     delays: bool
     """Whether packets can be delayed and reordered (tc netem)."""
+    throttles: bool
+    """Whether a link can be made slow (tc tbf)."""
 
     def add(self, slot: int) -> tuple[str, int, list[str]]:
         """Make a place for a node; return host, port, and the words to start a command with."""
@@ -40,6 +42,10 @@ class Network(Protocol):
 
     def delay(self, slots: Iterable[int], milliseconds: int, reordered: int) -> None:
         """Delay what these nodes send, and let ``reordered`` percent overtake the rest."""
+        ...
+
+    def throttle(self, slots: Iterable[int], kilobits: int) -> None:
+        """Let these nodes send no more than so much a second; what waits too long is dropped."""
         ...
 
     def plug(self, slot: int, connected: bool) -> None:
@@ -59,12 +65,18 @@ class Network(Protocol):
         ...
 
 
+def _bucket(kilobits: int) -> tuple[str, ...]:
+    """Return the parameters of a token bucket; a packet waits for half a second at the most."""
+    return "rate", f"{kilobits}kbit", "burst", "4kb", "latency", "500ms"
+
+
 @define
 class Loopback:
     """All nodes on 127.0.0.1; nothing can be done to the packets."""
 
     cuts: bool = field(default=False, init=False)
     delays: bool = field(default=False, init=False)
+    throttles: bool = field(default=False, init=False)
 
     def add(self, slot: int) -> tuple[str, int, list[str]]:
         # In a sandbox no node can outlive the run; here the kernel must be asked for that.
@@ -78,6 +90,9 @@ class Loopback:
         raise NotImplementedError
 
     def delay(self, slots: Iterable[int], milliseconds: int, reordered: int) -> None:
+        raise NotImplementedError
+
+    def throttle(self, slots: Iterable[int], kilobits: int) -> None:
         raise NotImplementedError
 
     def plug(self, slot: int, connected: bool) -> None:
@@ -102,6 +117,7 @@ class Namespaces:
 
     cuts: bool = field(default=True, init=False)
     delays: bool = field(default=False, init=False)
+    throttles: bool = field(default=False, init=False)
     _slots: list[int] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -112,10 +128,15 @@ class Namespaces:
         run("ip", "link", "set", "hub", "up")
         run("ip", "address", "add", f"{HUB}/24", "dev", "hub")
         run("iptables", "--list")
-        netem = ("root", "netem", "delay", "1ms")
-        self.delays = works("tc", "qdisc", "add", "dev", "lo", *netem)
-        if self.delays:
-            run("tc", "qdisc", "del", "dev", "lo", "root")
+        self.delays = self._shapes("netem", "delay", "1ms")
+        self.throttles = self._shapes("tbf", *_bucket(1000))
+
+    def _shapes(self, *discipline: str) -> bool:
+        """Tell whether this kernel has a queueing discipline."""
+        if not works("tc", "qdisc", "add", "dev", "lo", "root", *discipline):
+            return False
+        run("tc", "qdisc", "del", "dev", "lo", "root")
+        return True
 
     def add(self, slot: int) -> tuple[str, int, list[str]]:
         name, host = f"n{slot}", f"10.77.0.{slot}"
@@ -158,6 +179,11 @@ class Namespaces:
             words = ("qdisc", "replace", "dev", "eth0", "root", "netem", *shape)
             run("tc", "-n", f"n{slot}", *words)
 
+    def throttle(self, slots: Iterable[int], kilobits: int) -> None:
+        for slot in slots:
+            words = ("qdisc", "replace", "dev", "eth0", "root", "tbf", *_bucket(kilobits))
+            run("tc", "-n", f"n{slot}", *words)
+
     def plug(self, slot: int, connected: bool) -> None:
         run("ip", "link", "set", f"v{slot}", "up" if connected else "down")
 
@@ -180,5 +206,5 @@ class Namespaces:
         for slot in self._slots:
             self._iptables(slot, "--flush", "faults")
             self.plug(slot, True)
-            if self.delays:
+            if self.delays or self.throttles:
                 works("tc", "-n", f"n{slot}", "qdisc", "del", "dev", "eth0", "root")

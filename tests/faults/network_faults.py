@@ -77,6 +77,17 @@ async def delay(faults: Injector) -> None:
         faults.cluster.network.heal()
 
 
+@kind("slow", SURROUNDINGS, needs="throttles")
+async def slow(faults: Injector) -> None:
+    """A link with little room: packets queue up, and some do not fit."""
+    slots = faults.victims("one", "leader", "all")
+    kilobits = faults.random.choice((100, 300, 1000))
+    with faults.doing("slow", f"{kilobits} kbit/s", slots, down=0):
+        faults.cluster.network.throttle([slot.number for slot in slots], kilobits)
+        await faults.pause(2.0, 6.0)
+        faults.cluster.network.heal()
+
+
 @kind("unplug", SURROUNDINGS, needs="cuts")
 async def unplug(faults: Injector) -> None:
     """A node is cut off, from its clients as well."""

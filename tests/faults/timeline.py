@@ -22,7 +22,7 @@ STEP = 0.25
 STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; margin: 16px; color: #1b1f24; background: #fff }
 h1 { font-size: 20px } h2 { font-size: 16px; margin: 24px 0 6px }
-pre { background: #f6f8fa; padding: 10px; overflow-x: auto }
+pre { background: #f6f8fa; padding: 10px; white-space: pre-wrap }
 .wide { overflow-x: auto; border: 1px solid #d0d7de }
 svg text { font: 12px system-ui, sans-serif; fill: #1b1f24 }
 svg .small { font-size: 10px } svg .light { fill: #57606a }
@@ -112,11 +112,11 @@ def _overview(page: Page) -> str:
     y = 24.0
     rows = _rows(page.history.faults)
     for name, faults in rows:
-        parts += [page.text(6, y + 17, name), *_faults(page, faults, y)]
+        parts += [*_name(page, name, y), *_faults(page, faults, y)]
         y += ROW
     slots = sorted({span.slot for span in page.history.spans})
     for slot in slots:
-        parts += [page.text(6, y + 17, f"slot {slot}"), *_life(page, slot, y + 3)]
+        parts += [*_life(page, slot, y + 3), *_name(page, f"slot {slot}", y)]
         y += ROW
     parts += _throughput(page, y + 6)
     height = y + 100
@@ -134,6 +134,13 @@ def _svg(page: Page, height: float, parts: Iterable[str]) -> str:
         + "".join(parts)
         + "</svg>"
     )
+
+
+def _name(page: Page, name: str, y: float) -> Iterator[str]:
+    """Yield the name of a row, once a minute as well: a long page is not seen at once."""
+    yield page.text(6, y + 17, name)
+    for second in range(60, int(page.seconds(page.ended)), 60):
+        yield page.text(LEFT + second * SECOND - 48, y + 17, name.partition(",")[0], "small light")
 
 
 def _scale(page: Page, height: float) -> Iterator[str]:
@@ -159,12 +166,13 @@ def _faults(page: Page, faults: list[Fault], y: float) -> Iterator[str]:
         title = f"{fault.kind}: {fault.detail}; {page.seconds(fault.began):.2f} s"
         yield page.box("fault", fault.began, fault.ended, y + 3, ROW - 8, title)
         after = faults[position + 1].began if position + 1 < len(faults) else page.ended
-        room = page.x(after) - page.x(fault.began)
-        label = fault.kind + (" leader" if fault.leader else "")
-        for text in (label, fault.kind):
-            if len(text) * 6.6 + 6 < room:
-                yield page.text(page.x(fault.began) + 3, y + 16, text)
-                break
+        inside, room = (page.x(at) - page.x(fault.began) for at in (fault.ended, after))
+        labels = [(fault.kind, room), (fault.kind, inside)]
+        if fault.leader:
+            labels.append((f"{fault.kind} leader", inside))
+        fitting = [text for text, width in labels if len(text) * 6.6 + 6 < width]
+        if fitting:
+            yield page.text(page.x(fault.began) + 3, y + 16, fitting[-1])
 
 
 def _life(page: Page, slot: int, y: float) -> Iterator[str]:

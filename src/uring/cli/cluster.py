@@ -20,7 +20,7 @@ async def status(client: Client, settings: Settings) -> None:
     """Show what every endpoint says of itself."""
     found: list[tuple[str, Any]] = []
     for endpoint in settings.endpoints:
-        async with Client(endpoint, timeout=settings.timeout) as node:
+        async with Client(endpoint, timeout=settings.timeout, ca=settings.ca) as node:
             try:
                 found.append((endpoint, await node.status()))
             except UringError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
@@ -10,8 +11,9 @@ from click.shell_completion import get_completion_class
 import uring
 from uring.cli import backups, cluster, exits, keys, leases, ring
 from uring.cli.run import Settings
+from uring.client.tls import Trust
 
-ENDPOINT = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):[0-9]{1,5}")
+ENDPOINT = re.compile(r"(?:https://)?(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):[0-9]{1,5}")
 
 
 def _endpoints(context: click.Context, parameter: click.Parameter, given: str) -> tuple[str, ...]:
@@ -22,6 +24,14 @@ def _endpoints(context: click.Context, parameter: click.Parameter, given: str) -
     if not found:
         raise click.BadParameter("name at least one node, as host:port")
     return found
+
+
+def _authorities(context: click.Context, parameter: click.Parameter, given: str | None) -> Any:
+    try:
+        Trust(given)
+    except ValueError as problem:
+        raise click.BadParameter(str(problem)) from None
+    return given
 
 
 @click.group(
@@ -36,7 +46,14 @@ def _endpoints(context: click.Context, parameter: click.Parameter, given: str) -
     show_envvar=True,
     callback=_endpoints,
     metavar="HOST:PORT,...",
-    help="Nodes of the cluster; any of them will do.",
+    help="Nodes of the cluster; any of them will do.  https://HOST:PORT for TLS.",
+)
+@click.option(
+    "--ca",
+    callback=_authorities,
+    show_envvar=True,
+    metavar="FILE",
+    help="Authorities that sign the nodes' certificates  [default: the system's]",
 )
 @click.option(
     "--output",
@@ -67,12 +84,13 @@ def _endpoints(context: click.Context, parameter: click.Parameter, given: str) -
 def main(
     context: click.Context,
     endpoints: tuple[str, ...],
+    ca: str | None,
     output: str,
     timeout: float,
     patience: float,
 ) -> None:
     """Talk to a uring cluster."""
-    context.obj = Settings(endpoints, timeout, patience, output == "json")
+    context.obj = Settings(endpoints, timeout, patience, output == "json", ca)
 
 
 @main.command()

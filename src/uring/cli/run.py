@@ -28,6 +28,7 @@ class Settings:
     timeout: float
     patience: float
     json: bool
+    ca: str | None = None
 
 
 class Stop(Exception):
@@ -51,6 +52,7 @@ def with_client(act: Callable[..., Awaitable[None]]) -> Callable[..., None]:
                 timeout=settings.timeout,
                 patience=settings.patience,
                 repeat=True,
+                ca=settings.ca,
             )
             try:
                 await act(client, settings, *args, **kwargs)

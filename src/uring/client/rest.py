@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, cast
 
 from uring.client.answers import ProtocolError, Reply, RingNode, Swap, check_batch, ring
 from uring.client.services import ServiceClient, field, path
+from uring.client.tls import Trust
 from uring.client.transport import Transport
 from uring.client.websocket import WebSocketSession, connect
 
@@ -31,8 +32,12 @@ class Client(ServiceClient):
         timeout: float = TIMEOUT_SECONDS,
         patience: float = 0.0,
         repeat: bool = False,
+        ca: str | None = None,
     ) -> None:
-        """Talk to any of ``endpoints`` (host:port); ``timeout`` in seconds is for each attempt.
+        """Talk to any of ``endpoints`` (host:port, or https://host:port for TLS).
+
+        ``timeout`` in seconds is for each attempt; ``ca`` names a file with the authorities that
+        sign the nodes' certificates, where the operating system does not know them.
 
         With several endpoints each is tried once where another cannot serve; ``patience`` is for
         how many seconds all of them are tried again; ``repeat`` lets writes be sent again whose
@@ -46,8 +51,9 @@ class Client(ServiceClient):
         self.timeout = timeout
         self._repeat = repeat
         self._reactor = reactor
+        self._trust = Trust(ca)
         self._transport = Transport(
-            endpoints or (DEFAULT_ENDPOINT,), reactor, timeout, patience, http
+            endpoints or (DEFAULT_ENDPOINT,), reactor, timeout, patience, http, self._trust
         )
 
     @property
@@ -204,7 +210,7 @@ class Client(ServiceClient):
 
     async def connect_websocket(self) -> WebSocketSession:
         """Open a WebSocket to the same node; raises Unavailable if that fails."""
-        return await connect(self._reactor, self.address, self.timeout)
+        return await connect(self._reactor, self.address, self.timeout, self._trust)
 
     async def _read(self, path: str) -> Any:
         return (await self._ask("GET", path)).expect(200).json

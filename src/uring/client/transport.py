@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from uring.client.answers import ProtocolError, describe, error_for
+from uring.client.tls import SECURE, Trust, distrust
 from uring.errors import OutcomeUnknown, Unavailable, UringError
 
 ANSWER_BYTES_MAX = 64 * 2**20
@@ -77,7 +78,13 @@ class Transport:
     """
 
     def __init__(
-        self, endpoints: Sequence[str], reactor: Any, timeout: float, patience: float, http: Any
+        self,
+        endpoints: Sequence[str],
+        reactor: Any,
+        timeout: float,
+        patience: float,
+        http: Any,
+        trust: Trust | None = None,
     ) -> None:
         """``timeout`` (seconds) is for each attempt; ``patience`` for trying all nodes again."""
         if not endpoints:
@@ -92,7 +99,7 @@ class Transport:
             self._pool = HTTPConnectionPool(reactor, persistent=True)
             # A write on a kept connection that closes meanwhile must not be sent a second time.
             self._pool.retryAutomatically = False
-            agent = Agent(reactor, connectTimeout=timeout, pool=self._pool)
+            agent = Agent(reactor, trust or Trust(), connectTimeout=timeout, pool=self._pool)
             self._http: Any = treq.client.HTTPClient(agent)
         else:
             self._http = http
@@ -146,7 +153,7 @@ class Transport:
 
         Raises Unavailable if there is none, or if it is cut off.
         """
-        url = f"http://{self.endpoint}{path}".encode("ascii")
+        url = self._url(path)
         try:
             response = await self._http.request("GET", url, unbuffered=True)
             if response.code == 200:
@@ -159,13 +166,17 @@ class Transport:
             raise Unavailable(f"{self.endpoint}: {type(error).__name__}: {error}") from error
         raise answer.error()
 
+    def _url(self, path: str) -> bytes:
+        scheme = "" if self.endpoint.startswith(SECURE) else "http://"
+        return f"{scheme}{self.endpoint}{path}".encode("ascii")
+
     async def _once(self, request: Request) -> Answer:
         options: dict[str, Any] = {}
         if request.body is not None:
             options["data"] = request.body
         if request.headers:
             options["headers"] = dict(request.headers)
-        url = f"http://{self.endpoint}{request.path}".encode("ascii")
+        url = self._url(request.path)
         try:
             response = await self._http.request(
                 request.method, url, timeout=self._timeout, **options
@@ -178,6 +189,9 @@ class Transport:
         except (defer.TimeoutError, defer.CancelledError) as error:
             raise _unanswered(request, f"no answer in {self._timeout:g} s") from error
         except Exception as error:
+            why = distrust(error)
+            if why is not None:
+                raise Unavailable(f"{self.endpoint}: {why}") from error
             raise _unanswered(request, f"{type(error).__name__}: {error}") from error
 
     async def _received(self, response: Any) -> Answer:

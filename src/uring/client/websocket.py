@@ -11,11 +11,11 @@ from attrs import define, field
 from autobahn.exception import Disconnected
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet.defer import Deferred, FirstError, gatherResults
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from uring.client.answers import Reply, check_batch
+from uring.client.tls import SECURE, Trust
 from uring.errors import OutcomeUnknown, Overloaded, Unavailable, UringError
 
 EVENTS_WAITING_MAX = 10_000
@@ -305,9 +305,13 @@ class _Protocol(WebSocketClientProtocol):  # type: ignore[misc]
             cast(Any, self.factory).opened.errback(Unavailable(f"no WebSocket: {why}"))
 
 
-async def connect(reactor: Any, address: str, timeout: float) -> WebSocketSession:
-    """Open ``ws://address/uring``; raises Unavailable if there is none within ``timeout`` s."""
-    factory: Any = WebSocketClientFactory(f"ws://{address}/uring", reactor=reactor)
+async def connect(
+    reactor: Any, address: str, timeout: float, trust: Trust | None = None
+) -> WebSocketSession:
+    """Open the WebSocket of ``address``; raises Unavailable if there is none in ``timeout`` s."""
+    scheme = "wss" if address.startswith(SECURE) else "ws"
+    url = f"{scheme}://{address.removeprefix(SECURE)}/uring"
+    factory: Any = WebSocketClientFactory(url, reactor=reactor)
     factory.protocol = _Protocol
     factory.noisy = False
     factory.timeout = timeout
@@ -318,10 +322,8 @@ async def connect(reactor: Any, address: str, timeout: float) -> WebSocketSessio
         maxMessagePayloadSize=MESSAGE_BYTES_MAX,
         maxFramePayloadSize=MESSAGE_BYTES_MAX,
     )
-    host, _, port = address.rpartition(":")
-    endpoint = HostnameEndpoint(reactor, host.strip("[]"), int(port), timeout=timeout)
     try:
-        await endpoint.connect(factory)
+        await (trust or Trust()).endpoint(reactor, address, timeout).connect(factory)
         return await factory.opened  # type: ignore[no-any-return]
     except UringError:
         raise
