@@ -256,6 +256,18 @@ _PARTS: dict[str, tuple[str, Callable[[StageResult], str]]] = {
             },
         ),
     ),
+    "ring": (
+        "Plans for changes of a large ring",
+        lambda found: plain_table(
+            found,
+            {
+                "seconds": "seconds",
+                "moved": "vnodes that move",
+                "fewest": "fewest there can be",
+                "difference": "difference of loads",
+            },
+        ),
+    ),
     "generator": ("The load generator alone", lambda found: plain_table(found, _RATE)),
 }
 

@@ -123,6 +123,9 @@ TARGETS = (
         "",
     ),
     Target("synced writes for each log batch", "syncs", 1.0, _own("syncs_per_batch"), True, ""),
+    Target("plan for a change of a large ring", "ring", 1.0, _own("seconds"), unit="s"),
+    Target("vnodes that it moves beyond the fewest", "ring", 0, _own("surplus"), unit=""),
+    Target("largest difference of loads after it", "ring", 1, _own("difference"), unit=""),
     Target("memory of a node with idle connections", "idle", 400, _own("resident_mb"), unit="MB"),
     Target("rate beside idle connections", "idle", 0.8, _own("ratio"), True, "x alone"),
 )

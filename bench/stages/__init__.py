@@ -12,6 +12,7 @@ from bench.stages import (
     memory,
     rates,
     restart,
+    ring,
     snapshot,
     syncs,
     timeline,
@@ -33,6 +34,7 @@ STAGES: dict[str, Stage] = {
         restart,
         syncs,
         idle,
+        ring,
     )
 }
 """By name."""
