@@ -15,6 +15,7 @@ from tests.sim.bugs import BUGS, find, planted
 from tests.sim.cli import command, main, shrink
 from tests.sim.scripts import SCRIPTS
 from tests.sim.world import Options, World, simulate
+from uring.node import Node
 
 SEEDS = range(200)
 QUICK_BUGS = (
@@ -52,6 +53,15 @@ class SeedTests(SynchronousTestCase):
             if world.stage.is_open:
                 counts += world.run().faults
         self.assertEqual(missing, set())
+
+    def test_exception_names_no_seed(self) -> None:
+        """An exception out of a node's door fails its seed, and not the whole run of seeds."""
+
+        def fail(*arguments: object) -> None:
+            raise KeyError("lost")
+
+        self.patch(Node, "query", fail)
+        self.assertIn("KeyError: 'lost'", simulate(1).problem)
 
     def test_same_in_another_process(self) -> None:
         """A seed does the same, step by step, whatever hashes strings have in a process."""

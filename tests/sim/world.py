@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import heapq
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable
 from random import Random
@@ -315,6 +316,9 @@ class World:
             except Violation as violation:
                 self.problem = str(violation)
                 self.note(None, f"VIOLATION: {violation}")
+            except Exception:
+                # Whoever runs many seeds wants to know which of them did this.
+                self.problem = traceback.format_exc()
         return Outcome(
             seed=self.seed,
             nodes=self.size,
