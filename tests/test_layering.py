@@ -21,18 +21,18 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "uring.wire": ("uring.raft.types", "uring.raft.messages"),
     "uring.store": ("uring.errors", "uring.raft.types", "uring.raft.storage", "uring.wire.codec"),
     "uring.peers": ("uring.errors", "uring.raft.messages", "uring.sockets", "uring.wire"),
-    "uring.feed": ("uring.machines.events",),
+    "uring.watch": ("uring.errors", "uring.machines", "uring.store.history"),
     "uring.proposals": ("uring.errors", "uring.machines"),
     "uring.reads": ("uring.errors", "uring.machines.commands"),
     "uring.api": (
         "uring.errors",
-        "uring.feed",
         "uring.machines.commands",
         "uring.machines.limits",
         "uring.machines.ring.commands",
         "uring.machines.values",
         "uring.measures",
         "uring.sockets",
+        "uring.watch",
     ),
     "uring.client": ("uring.errors",),
     "uring.cli": (
@@ -75,11 +75,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
 NODE = (
     "uring.api.gateway",
     "uring.errors",
-    "uring.feed",
     "uring.machines",
     "uring.proposals",
     "uring.raft",
     "uring.reads",
+    "uring.watch",
     "uring.wire",
 )
 """What the node and the modules beside it may import, besides each other.  They are handed their

@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.node import ELECTION, Bench, make_bench
+from tests.support.watching import Recorder
 from uring.errors import OutcomeUnknown, Overloaded, Unavailable
-from uring.feed import Change
 from uring.machines.commands import Get, Old, Put
 from uring.machines.proposal import Proposal, encode
 from uring.members import Administration
@@ -17,6 +17,7 @@ from uring.node import ALONE_BYTES
 from uring.raft.messages import Append, Heartbeat
 from uring.store.failures import StoreFailed
 from uring.store.state import StateStore
+from uring.watch import Watch
 from uring.wire.envelopes import Forward, ForwardRefused
 
 
@@ -275,13 +276,13 @@ class ForwardTests(NodeTestCase):
     def test_batch_that_comes_twice_applies_once(self) -> None:
         """A forward that is repeated because its answer was lost changes nothing any more."""
         bench = self.leader()
-        changes: list[Change] = []
-        bench.node.subscribe("kv", changes.extend)
+        sink = Recorder()
+        bench.node.watch(Watch(channel="kv"), sink)
         self.forward(bench, 1, Put("beep", "one"))
         self.forward(bench, 2, Put("beep", "two"))
         self.forward(bench, 1, Put("beep", "one"))
         self.assertEqual(bench.query(Get("beep"), stale=True), ["two"])
-        self.assertEqual([change.revision for change in changes], [1, 2])
+        self.assertEqual(sink.revisions, [1, 2])
 
     def test_who_does_not_lead_says_so(self) -> None:
         """A forward to a node that does not lead is refused by a message, not lost."""

@@ -18,12 +18,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from uring import backup
-from uring.api.gateway import Done, Listener
+from uring.api.gateway import Done
 from uring.errors import Overloaded, Unavailable
-from uring.feed import Change, Feed
 from uring.lessor import Lessor
 from uring.machines import leases
 from uring.machines.commands import Command, Query
+from uring.machines.events import Event
 from uring.machines.table import Applied, Machines
 from uring.measures import Measures
 from uring.members import Administration, Member, decode_member
@@ -39,6 +39,8 @@ from uring.reads import LinearizableReads
 from uring.reports import Reports
 from uring.space import DiskSpace
 from uring.transfers import Transfers
+from uring.watch import Hub, Sink, Subscription, Watch
+from uring.watch.history import History
 from uring.wire.envelopes import (
     AdminReply,
     AdminRequest,
@@ -83,6 +85,10 @@ class NodeSettings:
     log_entries_max: int = 10_000
     """Applied entries that the log keeps before the oldest are dropped."""
     log_bytes_max: int = 64 << 20
+    history_entries: int = 100_000
+    """Changes that are kept for those who watch, at the most,"""
+    history_bytes: int = 64 << 20
+    """and how many bytes of them."""
     trailing_entries: int = 5_000
     """Applied entries that stay in the log for followers that are a little behind."""
     disk_reserve: int = 0
@@ -102,9 +108,10 @@ class Node:
     """Writes the log: runs jobs in order in a thread; ``submit(job, done)``, ``busy_since()``."""
     background: Any
     """Another such thread, for long reads and writes that nobody's durability waits for."""
+    reader: Any
+    """Another one, that reads the history for those who watch."""
     mesh: Any
     machines: Machines
-    feed: Feed
     fail_stop: Callable[[str], None]
     chance: Callable[[], float] = random.random
     facts: Callable[[], dict[str, float]] = dict
@@ -120,6 +127,7 @@ class Node:
     reads: LinearizableReads = field(init=False)
     administration: Administration = field(init=False)
     transfers: Transfers = field(init=False)
+    hub: Hub = field(init=False)
     lessor: Lessor = field(init=False)
     reports: Reports = field(init=False)
     space: DiskSpace = field(init=False)
@@ -164,6 +172,14 @@ class Node:
         )
         self.administration = Administration(self)
         self.transfers = Transfers(self)
+        self.hub = Hub(
+            clock=self.clock,
+            history=self._open_history(),
+            submit=self.reader.submit,
+            open_view=self._view,
+            has_leader=self._hears_leader,
+            guarded=self._guarded,
+        )
         self.lessor = Lessor(
             read=lambda after, count: leases.every(self.directory.state, after, count),
             submit=self.submit,
@@ -177,6 +193,28 @@ class Node:
         )
         self.notices = CommitNotices(self.clock, self._send_to, self._guarded)
         self.reports = Reports(self, self.facts)
+
+    def _view(self) -> Any:
+        """Return the state as it is; None while it is replaced, or once its store has failed."""
+        if self._installing or self.directory.failed:
+            return None
+        return self.directory.state.view()
+
+    def _hears_leader(self) -> bool:
+        """Tell whether this node is up to date, as far as it can know.
+
+        Who was removed, or is a learner, never campaigns, and would remember its last leader for
+        ever.
+        """
+        heard = self.raft.status().election_elapsed * self.settings.tick
+        return self.raft.is_leader or (bool(self.raft.leader_id) and heard < self.settings.election)
+
+    def _open_history(self) -> History:
+        store, state = self.directory.history, self.directory.state
+        store.entries_max = self.settings.history_entries
+        store.bytes_max = self.settings.history_bytes
+        store.open(self.machines.revision(state), state.applied_index)
+        return History(store)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -205,6 +243,7 @@ class Node:
         self.proposals.fail_all("the node is stopping")
         self.reads.fail_all("the node is stopping")
         self.administration.fail_all()
+        self.hub.stop()
 
     def hand_over(self) -> Deferred[None]:
         """Before stopping: if this node leads, let the best follower take over (thesis 3.10)."""
@@ -413,6 +452,7 @@ class Node:
         self.administration.drive()
         self.transfers.sweep(now)
         self.space.check(now)
+        self.hub.sweep()
         self.lessor.tick(self.raft.is_leader and not self._installing, gap)
         self.reports.sweep(now)
         backup.sweep(self, now)
@@ -642,6 +682,7 @@ class Node:
 
         def state_replaced() -> None:
             job.done()
+            self.hub.replaced(self.machines.revision(self.directory.state))
             batch = self.directory.log.prepare(append.hard_state, append.entries, meta)
 
             def log_begun() -> None:
@@ -727,26 +768,32 @@ class Node:
         transaction = state.begin()
         began = self.clock.seconds()
         applied: list[Applied] = []
-        changes: list[Change] = []
+        events: list[Event] = []
+        before = 0
+        members_changed: list[dict[str, object]] = []
         for entry in apply.entries:
             if entry.kind is not EntryKind.NORMAL:
-                changes.extend(self._apply_conf_change(entry, transaction))
+                members_changed.append(self._apply_conf_change(entry, transaction))
             elif entry.data:
                 outcome = self.machines.apply(transaction, entry.index, entry.data)
                 applied.append(outcome)
-                changes.extend(self.feed.spelled(outcome.before, outcome.events))
+                if outcome.events:
+                    before = before if events else outcome.before
+                    events.extend(outcome.events)
                 if outcome.leases:
                     self.lessor.touched(outcome.leases)
         if apply.entries:
             last = apply.entries[-1]
+            self.hub.keep(last.index, events)
             transaction.commit(last.index, last.term)
         for response in apply.responses:
             self.raft.step(response)
         self._measure_applied(apply.entries, applied, began)
         for outcome in applied:
             self.proposals.resolve(outcome)
-        if changes:
-            self.feed.publish(changes)
+        self.hub.publish(before, events)
+        for event in members_changed:
+            self.hub.publish_local(event)
         self._compact()
 
     def _measure_applied(
@@ -761,7 +808,7 @@ class Node:
             if proposed is not None:
                 measures.commit.observe(now - proposed)
 
-    def _apply_conf_change(self, entry: Entry, transaction: Any) -> list[Change]:
+    def _apply_conf_change(self, entry: Entry, transaction: Any) -> dict[str, object]:
         self._conf_index = entry.index
         change = decode_conf_change(entry.data)
         conf_state = self.raft.apply_conf_change(change)
@@ -782,8 +829,7 @@ class Node:
             voters=list(conf_state.voters),
             learners=list(conf_state.learners),
         )
-        event: dict[str, object] = {"AddNode": {"node": self.id, "members": sorted(ids)}}
-        return [Change("uring", 0, event)]
+        return {"AddNode": {"node": self.id, "members": sorted(ids)}}
 
     def _leadership_changed(self) -> None:
         role, leader = self.role(), self.raft.leader_id
@@ -794,10 +840,9 @@ class Node:
                 after=role,
                 term=self.raft.term,
             )
-            event: dict[str, object] = {
-                "StateChange": {"node": self.id, "prev_state": self._role, "next_state": role}
-            }
-            self.feed.publish([Change("uring", 0, event)])
+            self.hub.publish_local(
+                {"StateChange": {"node": self.id, "prev_state": self._role, "next_state": role}}
+            )
             self._role = role
         if leader != self._leader:
             self._leader = leader
@@ -846,6 +891,8 @@ class Node:
             "first_index": log.first_index(),
             "commit_index": self.raft.commit,
             "applied_index": self.directory.state.applied_index,
+            "revision": self.hub.history.next - 1,
+            "oldest_revision": self.hub.history.oldest,
             "members": [
                 {
                     "id": node_id,
@@ -901,9 +948,11 @@ class Node:
         """See Gateway."""
         return self.administration.transfer(node_id)
 
-    def subscribe(self, channel: str, listener: Listener) -> Callable[[], None]:
+    def watch(self, watch: Watch, sink: Sink) -> Subscription:
         """See Gateway."""
-        return self.feed.subscribe(channel, listener)
+        if not self._running:
+            raise Unavailable("the node is stopping")
+        return self.hub.subscribe(watch, sink)
 
 
 def _overwrite(entries: list[Entry], newer: Sequence[Entry]) -> None:

@@ -79,6 +79,10 @@ class Settings:
     """More names under which clients may address this node."""
     trailing_entries: int
     """but keep this many applied entries for followers that are a little behind."""
+    history_entries: int
+    """Keep so many changes for those who watch,"""
+    history_bytes: int
+    """in so many bytes at the most."""
 
 
 def _integer(name: str, low: int, high: int) -> Any:
@@ -192,6 +196,20 @@ class Options(usage.Options):
             10_000,
             "Entries to keep for followers when compacting",
             _integer("trailing-entries", 0, 2**40),
+        ],
+        [
+            "history-entries",
+            None,
+            100_000,
+            "Changes to keep for watches that resume",
+            _integer("history-entries", 8, 2**40),
+        ],
+        [
+            "history-bytes",
+            None,
+            64 * 2**20,
+            "Bytes of changes to keep at the most",
+            _integer("history-bytes", 4096, 2**50),
         ],
         [
             "disk-reserve-mb",
@@ -375,4 +393,6 @@ class Options(usage.Options):
             peer_key=self["peer-key"],
             peer_secret_file=self["peer-secret-file"],
             allow_hosts=tuple(self["allow-hosts"]),
+            history_entries=self["history-entries"],
+            history_bytes=self["history-bytes"],
         )

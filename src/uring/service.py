@@ -31,7 +31,6 @@ from uring.api.site import make_site
 from uring.descriptors import left_for_clients, raise_limit
 from uring.errors import UringError
 from uring.faults import UnhandledErrors
-from uring.feed import Feed
 from uring.machines.commands import SetSize
 from uring.machines.table import Machines
 from uring.members import found_cluster
@@ -46,7 +45,7 @@ from uring.security import Security, secure
 from uring.space import free_bytes
 from uring.store.directory import DataDirectory, open_directory
 from uring.store.disk import DiskThread
-from uring.store.failures import DirectoryError
+from uring.store.failures import DirectoryError, StoreFailed
 from uring.supervision import Supervisor
 from uring.timers import use_monotonic_time
 from uring.wire.codec import seal
@@ -152,7 +151,10 @@ class NodeService(Service):
                 found_cluster(self.directory, self._address, os.urandom(16))
         except (DirectoryError, ValueError) as problem:
             raise SystemExit(f"uring: {problem}") from None
-        self._build(self.directory)
+        try:
+            self._build(self.directory)
+        except StoreFailed as problem:
+            raise SystemExit(f"uring: {self.settings.data_dir}: {problem}") from None
         self.reactor.callWhenRunning(self._take_signals)
 
     def _build(self, directory: DataDirectory) -> None:
@@ -175,9 +177,9 @@ class NodeService(Service):
             secret=self.security.secret,
             limits=settings.limits.peers,
         )
-        feed = Feed()
         self.disk = DiskThread(reactor, "uring-log", reactor.seconds)
         self.background = DiskThread(reactor, "uring-background", reactor.seconds)
+        self.reader = DiskThread(reactor, "uring-reader", reactor.seconds)
         node = self.node = Node(
             settings=NodeSettings(
                 node_id=settings.node_id,
@@ -192,19 +194,21 @@ class NodeService(Service):
                 waiting_commands=settings.limits.node.waiting_commands,
                 waiting_bytes=settings.limits.node.waiting_bytes,
                 disk_reserve=settings.disk_reserve_mb << 20,
+                history_entries=settings.history_entries,
+                history_bytes=settings.history_bytes,
             ),
             clock=reactor,
             raft=raft,
             directory=directory,
             disk=self.disk,
             background=self.background,
+            reader=self.reader,
             mesh=mesh,
             machines=Machines(
                 answered=lambda proposer, incarnation: (
                     (proposer, incarnation) == (identity.node_id, identity.life)
                 ),
             ),
-            feed=feed,
             fail_stop=self.fail_stop,
             facts=Facts(directory.path, reactor.seconds),
             free_bytes=partial(free_bytes, directory.path),
@@ -331,7 +335,9 @@ class NodeService(Service):
             port.stopListening()
         self.site.close()
         await deferLater(self.reactor, 0.01, lambda: None)  # the last replies leave
-        await DeferredList([node.mesh.stop(), self.background.stop(), self.disk.stop()])
+        await DeferredList(
+            [node.mesh.stop(), self.background.stop(), self.reader.stop(), self.disk.stop()]
+        )
         if directory.log.health.failure is None:
             directory.state.sync().write()
         directory.close()

@@ -136,7 +136,7 @@ class ArrayTests(SynchronousTestCase):
         ]
         answers = talk.ask([*alone, put(9)])
         self.assertEqual([each["code"] for each in answers], [400] * 5 + [201])
-        self.assertFalse(talk.gateway.feed.has_listeners("kv"))
+        self.assertEqual(talk.gateway.hub.count("kv"), 0)
         self.assertEqual(talk.ask(get(3))["data"], "v")
 
     def test_nothing_selected(self) -> None:

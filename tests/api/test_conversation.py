@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import settings
@@ -18,10 +19,12 @@ from hypothesis.stateful import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.gateway import FakeGateway
+from tests.support.watching import Recorder
 from uring.api.limits import Limits
 from uring.api.session import Session
 from uring.errors import Overloaded, Unavailable
 from uring.machines.commands import Put
+from uring.watch import Told, Watch
 
 LIMIT = 4
 KEYS = st.sampled_from(("a", "b", "\u20ac"))
@@ -79,7 +82,9 @@ class Conversation(RuleBasedStateMachine):
         self.open: set[int] = set()
         self.subscribed = False
         self.expected: list[Any] = []
-        self.gateway.feed.subscribe("kv", self.expect)
+        other = Recorder()
+        other.on_told = self.expect
+        self.gateway.watch(Watch(channel="kv"), other)
         self.closed = False
 
     def send(self, text: bytes) -> None:
@@ -101,9 +106,9 @@ class Conversation(RuleBasedStateMachine):
         assert busy is not self.busy
         self.busy = busy
 
-    def expect(self, changes: list[Any]) -> None:
+    def expect(self, batch: Sequence[Told]) -> None:
         if self.subscribed:
-            self.expected += [change.event for change in changes]
+            self.expected += [told.event.spelled() for told in batch]
 
     def say(self, message: Any) -> None:
         self.session.received(json.dumps(message).encode())
@@ -180,7 +185,8 @@ class Conversation(RuleBasedStateMachine):
     def subscribe(self) -> None:
         self.rid += 1
         said = {"rid": self.rid, "channel": "kv"}
-        self.control({"Subscribe": said}, said)
+        revision = self.gateway.hub.history.next - 1
+        self.control({"Subscribe": said}, {**said, "revision": revision})
         self.subscribed = True
 
     @precondition(lambda self: self.subscribed)

@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import Factory, define
 
+from tests.sim import watch_bugs  # noqa: F401
 from tests.sim.bugs import BUGS, find
 from tests.sim.faults import RATES
 from tests.sim.scripts import SCRIPTS
@@ -141,6 +142,7 @@ class Totals:
     sizes: Counter[int] = Factory(Counter)
     faults: Counter[str] = Factory(Counter)
     operations: Counter[str] = Factory(Counter)
+    watches: Counter[str] = Factory(Counter)
 
     def add(self, outcome: Outcome) -> None:
         """Count one run."""
@@ -150,6 +152,7 @@ class Totals:
         self.sizes[outcome.nodes] += 1
         self.faults += outcome.faults
         self.operations += outcome.operations
+        self.watches += outcome.watches
 
     def show(self, seconds: float) -> None:
         """Print it."""
@@ -162,6 +165,7 @@ class Totals:
             print(f"{seconds:.0f} s, {self.seeds / seconds:.1f} seeds/s")
         print("faults: " + ", ".join(f"{kind} {n}" for kind, n in sorted(self.faults.items())))
         print("clients: " + ", ".join(f"{what} {n}" for what, n in sorted(self.operations.items())))
+        print("watches: " + ", ".join(f"{what} {n}" for what, n in sorted(self.watches.items())))
 
 
 def shrink(seed: int, options: Options) -> Options:

@@ -114,10 +114,16 @@ class Network:
         if one.node is None or other.node is None or not self._want(one, other):
             return
         mine, theirs = one.mesh.hello(), other.mesh.hello()
-        if one.node.administration.check(theirs) or other.node.administration.check(mine):
+        if self._refuses(one, theirs) or self._refuses(other, mine):
             return
         self._half(one, other, theirs)
         self._half(other, one, mine)
+
+    def _refuses(self, life: Life, hello: Hello) -> bool:
+        """Let ``life`` judge a hello; a process that ends over it connects to nobody."""
+        answers: list[object] = []
+        self.world.inside(life, lambda: answers.append(life.node.administration.check(hello)))
+        return not life.alive or any(answers)
 
     def _want(self, one: Life, other: Life) -> bool:
         """Members dial each other; a spare has a seed."""

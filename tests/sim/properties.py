@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from attrs import define, field, frozen
 
 from tests.sim.faults import STOPPED
-from uring.feed import Change
 from uring.machines import leases
 from uring.machines.commands import Ring
+from uring.machines.events import (
+    Event,
+    KeyDeleted,
+    KeyPut,
+    KeySwapped,
+    RingChanged,
+    RingMoved,
+    SwapRefused,
+    numbered,
+)
 from uring.machines.table import Applied, Machines
 from uring.node import Node
 from uring.raft.messages import AppendResponse, VoteResponse
@@ -40,11 +49,11 @@ class Violation(BaseException):
 class WatchedNode(Node):
     """A node that shows what it applies."""
 
-    watch: Callable[[Sequence[Entry]], None] = lambda entries: None
+    watching: Callable[[Sequence[Entry]], None] = lambda entries: None
 
     def _apply(self, apply: StorageApply) -> None:
         super()._apply(apply)
-        self.watch(apply.entries)
+        self.watching(apply.entries)
 
 
 @frozen
@@ -74,15 +83,6 @@ class Seen:
     conf: ConfState = field(factory=ConfState)
     """The configuration in force; what is committed in a step may end it in the same step."""
     installed: tuple[int, int] = (0, 0)
-    revision: int | None = None
-    """Of the last change that its subscribers were shown, if they have seen all up to there."""
-    shown: list[Change] = field(factory=list)
-    """The changes of this step, channel by channel."""
-
-
-def _counts(change: Change) -> bool:
-    """Tell whether a change has a revision of its own: what was refused has that of the state."""
-    return "CasConflict" not in change.event
 
 
 def _shown(result: Any) -> str:
@@ -136,7 +136,8 @@ class Properties:
         self._confs: dict[int, ConfState] = {}
         self._commits: dict[int, int] = {}
         """Commit index -> the term in which it was first seen to be reached."""
-        self._events: dict[int, Any] = {}
+        self.events: dict[int, Event] = {}
+        """Every change by its revision."""
 
     def violated(self, text: str) -> NoReturn:
         """Raise Violation."""
@@ -230,10 +231,8 @@ class Properties:
             self._look_at_commit(life, seen, commit)
             seen.commit = commit
         seen.conf = raft.conf_state
-        if seen.shown:
-            self._look_at_changes(life, seen)
         if life.directory.state.installed != seen.installed:
-            seen.installed, seen.revision = life.directory.state.installed, None
+            seen.installed = life.directory.state.installed
             self._compare_state(life)
 
     def _term(self, life: Life, index: int) -> int:
@@ -343,6 +342,7 @@ class Properties:
     def outcome(self, life: Life, index: int, applied: Applied) -> None:
         """At one index the same is applied everywhere; a batch is applied at one index only."""
         results = None if applied.results is None else tuple(map(_shown, applied.results))
+        self._note_events(life, applied)
         name = (applied.proposer, applied.incarnation, applied.sequence)
         if self._outcomes.setdefault(index, (name, results)) != (name, results):
             self.violated(
@@ -398,29 +398,33 @@ class Properties:
         if self._digests.setdefault(state.applied_index, digest) != digest:
             self.violated(f"node {life.id} has another state at {state.applied_index} than others")
 
-    def changed(self, life: Life, changes: list[Change]) -> None:
-        """A watcher sees the changes of its channel in order, and the same as all others."""
-        self._seen[life.id].shown += changes
-        last = 0
-        for change in changes:
-            if change.revision < last + _counts(change):
-                self.violated(f"node {life.id} shows revision {change.revision} after {last}")
-            last = change.revision
-            if not _counts(change):
+    def _note_events(self, life: Life, applied: Applied) -> None:
+        """A revision is the same change everywhere."""
+        for revision, event in numbered(applied.before, applied.events):
+            if type(event) is SwapRefused:
                 continue
-            if self._events.setdefault(change.revision, change.event) != change.event:
-                self.violated(f"node {life.id} shows another change {change.revision} than others")
+            if self.events.setdefault(revision, event) != event:
+                self.violated(f"node {life.id} has another change {revision} than others")
 
-    def _look_at_changes(self, life: Life, seen: Seen) -> None:
-        """Whoever watches all channels sees every revision."""
-        for change in sorted(seen.shown, key=lambda change: (change.revision, not _counts(change))):
-            expected = change.revision - _counts(change)
-            if seen.revision not in (None, expected):
-                self.violated(
-                    f"node {life.id} shows revision {change.revision} after {seen.revision}"
-                )
-            seen.revision = change.revision
-        seen.shown.clear()
+    def keys_at(self, revision: int) -> dict[str, str]:
+        """Return what the keys held then."""
+        held: dict[str, str] = {}
+        for each in range(1, revision + 1):
+            event = self.events[each]
+            if isinstance(event, KeyDeleted):
+                del held[event.key]
+            elif isinstance(event, KeyPut | KeySwapped):
+                held[event.key] = event.new
+        return held
+
+    def ring_at(self, revision: int) -> dict[str, list[int]]:
+        """Return which node of the ring owned what then."""
+        for each in range(revision, 0, -1):
+            event = self.events[each]
+            if isinstance(event, RingChanged | RingMoved):
+                ((_, shown),) = event.spelled().items()
+                return {node["id"]: node["vnodes"] for node in cast(Any, shown)["next"]}
+        return {}
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -461,6 +465,9 @@ class Properties:
             return f"leases {held} have not ended"
         if any(state.iterate(b"kheld ")):
             return "keys of leases that have ended are still there"
+        for watcher in self.world.watchers:
+            if why := watcher.unrest():
+                return why
         applied = {life.id: life.directory.state.applied_index for life in replicas}
         if len(set(applied.values())) > 1:
             return f"the replicas stand at {applied}"

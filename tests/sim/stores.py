@@ -82,6 +82,8 @@ class Files:
     names: dict[str, Table] = field(factory=dict)
     durable_names: dict[str, Table] = field(factory=dict)
     renames: list[Callable[[dict[str, Table]], None]] = field(factory=list)
+    segments: dict[int, bytearray] = field(factory=dict)
+    """The history; nothing of it is ever synced."""
     operations: int = 0
     """Touches of the disk so far."""
     crash_in: int = 0
@@ -128,7 +130,21 @@ class Files:
         self.names = dict(self.durable_names)
         for name in sorted(self.names):
             lost += self.names[name].lose_power(self.random)
+        self._lose_segments()
         return lost
+
+    def _lose_segments(self) -> None:
+        """Nothing of the history was synced: each segment ends anywhere, in zeros, or is gone."""
+        for number in sorted(self.segments):
+            content = self.segments[number]
+            kept = self.random.randrange(len(content) + 1)
+            fate = self.random.random()
+            if fate < 0.2:
+                del self.segments[number]
+            elif fate < 0.5:
+                content[kept:] = bytes(len(content) - kept)
+            elif fate < 0.8:
+                del content[kept:]
 
     def begin(self) -> None:
         """Forget the faults of the last life."""
@@ -228,6 +244,9 @@ class View:
     keys: list[bytes]
     view: dict[bytes, bytes]
 
+    def get(self, key: bytes, verify_checksums: bool = False) -> bytes | None:
+        return self.view.get(key)
+
     def iterator(self, start: bytes, stop: bytes, **about: object) -> Run:
         chosen = self.keys[bisect_left(self.keys, start) : bisect_left(self.keys, stop)]
         return Run([(key, self.view[key]) for key in chosen])
@@ -271,6 +290,54 @@ class _Shutil:
             place.files.rename(change)
 
 
+@define(eq=False)
+class Segments:
+    """The part of SegmentFiles that the history uses."""
+
+    place: Place
+    current: int = -1
+
+    @property
+    def content(self) -> dict[int, bytearray]:
+        return self.place.files.segments
+
+    def names(self) -> dict[int, int]:
+        self.place.files.touch(writes=False)
+        return {number: len(self.content[number]) for number in sorted(self.content)}
+
+    def create(self, number: int) -> None:
+        self.place.files.touch()
+        self.content[number] = bytearray()
+        self.current = number
+
+    def reopen(self, number: int, size: int) -> None:
+        self.place.files.touch()
+        del self.content[number][size:]
+        self.current = number
+
+    def append(self, parts: list[bytes]) -> None:
+        """Write; a process that ends meanwhile may leave any part of it."""
+        data = b"".join(parts)
+        try:
+            self.place.files.touch()
+        except (Crashed, OSError):
+            self.content[self.current] += data[: self.place.files.random.randrange(len(data) + 1)]
+            raise
+        self.content[self.current] += data
+
+    def read(self, number: int, offset: int, size: int) -> bytes:
+        if number not in self.content:
+            raise FileNotFoundError(number)
+        return bytes(self.content[number][offset : offset + size])
+
+    def remove(self, number: int) -> None:
+        self.place.files.touch()
+        self.content.pop(number, None)
+
+    def close(self) -> None:
+        self.current = -1
+
+
 def _open_database(path: Place, write_buffer: int, *, create: bool, paranoid: bool) -> Database:
     files, name = path.files, path.name
     if create:
@@ -306,6 +373,7 @@ def simulated_files(random: Random) -> Iterator[None]:
     with (
         patch.object(directory_module, "open_database", _open_database),
         patch.object(directory_module, "sync_directory", _sync_directory),
+        patch.object(directory_module, "SegmentFiles", Segments),
         patch.object(directory_module, "shutil", _Shutil),
         patch.object(directory_module, "os", _Os(random)),
         patch.object(state_module, "open_database", _open_database),

@@ -24,7 +24,7 @@ from tests.sim.properties import Properties, Violation, WatchedMachines, Watched
 from tests.sim.ring import Balancer
 from tests.sim.scripts import Stage
 from tests.sim.stores import Crashed, Files, open_files, simulated_files
-from uring.feed import Feed
+from tests.sim.watchers import Watcher
 from uring.members import Member, encode_member
 from uring.node import NodeSettings
 from uring.raft.core import RawNode
@@ -69,6 +69,7 @@ class Outcome:
     """Simulated."""
     faults: Counter[str]
     operations: Counter[str]
+    watches: Counter[str]
     trace: list[str]
 
 
@@ -162,6 +163,8 @@ class World:
         self.holders = [Holder(self, i) for i in range(holders.choice((0, 0, 0, 2)))]
         self.balancers = [Balancer(self)] if holders.random() < 0.25 else []
         self.clients = [Client(self, i) for i in range(choices.choice((2, 3, 5)))]
+        self.history_entries = choices.choice((8, 40, 100_000))
+        self.watchers = [Watcher(self, i) for i in range(choices.choice((1, 2, 3)))]
 
     def random(self, name: str) -> Random:
         """Return a source of chance of its own: what one part does changes no other's."""
@@ -210,7 +213,8 @@ class World:
         if life.stopped:
             self.properties.stopped(life)
             self.end(life, life.stopped, power=False)
-        elif life.node is not None:
+        elif life.node is not None and not life.directory.failed:
+            # A store that has failed shows nothing any more; its process ends with the report.
             self.properties.look(life)
 
     # -- processes -------------------------------------------------------------------------------
@@ -232,19 +236,19 @@ class World:
         self.note(life, "starts")
         try:
             life.directory = open_files(host.files, host.id)
+            host.instance = life.directory.identity.instance_id
+            self._build(life)
         except (StoreFailed, DirectoryError) as error:
             if not life.disk_faulty:
                 raise Violation(f"node {host.id} cannot open its directory: {error}") from error
             life.fail_stop(str(error))
             return
-        host.instance = life.directory.identity.instance_id
-        self._build(life)
         self.properties.started(life)
         life.node.start()
         self.network.began(life)
 
     def _build(self, life: Life) -> None:
-        host, directory, feed = life.host, life.directory, Feed()
+        host, directory = life.host, life.directory
         chance = self.random(f"raft {host.id}.{life.number}")
         settings = Settings(
             node_id=host.id,
@@ -268,26 +272,25 @@ class World:
                 request_timeout=2.0,
                 log_entries_max=self.log_entries,
                 trailing_entries=self.trailing,
+                history_entries=self.history_entries,
             ),
             clock=life.clock,  # type: ignore[arg-type]
             raft=RawNode(settings, directory.log, chance, seal=seal),
             directory=directory,
             disk=SimDisk(life, "log", chance),
             background=SimDisk(life, "background", chance),
+            reader=SimDisk(life, "reader", chance),
             mesh=life.mesh,
             machines=WatchedMachines(
                 answered=lambda proposer, incarnation: (proposer, incarnation) == name,
                 watch=lambda index, applied: self.properties.outcome(life, index, applied),
             ),
-            feed=feed,
             fail_stop=life.fail_stop,
             log=log,
-            watch=lambda entries: self.properties.applied(life, entries),
+            watching=lambda entries: self.properties.applied(life, entries),
         )
         life.node.transfers.log = life.node.administration.log = log
-        life.node.proposals.log = feed.log = log
-        for channel in ("kv", "mring"):
-            feed.subscribe(channel, lambda changes: self.properties.changed(life, changes))
+        life.node.proposals.log = life.node.hub.log = log
 
     def end(self, life: Life, why: str, power: bool) -> None:
         """End a process; ``power`` takes what the disk was not told to sync."""
@@ -302,6 +305,8 @@ class World:
         self.network.ended(life, power)
         for client in self.clients:
             client.lost(life)
+        for watcher in self.watchers:
+            watcher.lost(life)
         self.faults.ended(host)
 
     # -- the run ---------------------------------------------------------------------------------
@@ -329,6 +334,7 @@ class World:
             operations=Counter(
                 f"{each.kind} {'answered' if each.known else 'unknown'}" for each in self.history
             ),
+            watches=sum((watcher.counts for watcher in self.watchers), Counter()),
             trace=list(self.trace),
         )
 
@@ -363,6 +369,8 @@ class World:
             holder.begin()
         for balancer in self.balancers:
             balancer.begin()
+        for watcher in self.watchers:
+            watcher.begin()
         while self.now < self.options.seconds:
             self.step()
 
@@ -378,6 +386,8 @@ class World:
             client.finish()
         for holder in self.holders:
             holder.finish()
+        for watcher in self.watchers:
+            watcher.finish()
         looked = self.now
         while (why := self.properties.unrest()) is not None:
             if self.now > deadline:

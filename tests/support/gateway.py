@@ -7,15 +7,40 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
-from uring.api.gateway import Done, Listener
-from uring.errors import Conflict, NotFound, UringError
-from uring.feed import Feed
+from tests.support.segments import memory_history
+from uring.api.gateway import Done
+from uring.errors import Conflict, NotFound, Unavailable, UringError
 from uring.machines.base import MemoryState
 from uring.machines.commands import Command, Query
 from uring.machines.proposal import Proposal, encode
 from uring.machines.table import Machines
 from uring.measures import Measures
+from uring.watch import Hub, Sink, Subscription, Watch
+from uring.watch.history import History
+
+
+def at_once(job: Callable[[], Any], done: Callable[[Any], None]) -> None:
+    """Do what a thread would do."""
+    try:
+        result = job()
+    except Exception:
+        result = Failure()
+    done(result)
+
+
+class View(MemoryState):
+    """What a state was when it was copied."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def copy_of(state: MemoryState) -> View:
+    """Return the state as it is now."""
+    return View(dict(state._values), list(state._keys))
 
 
 @define(eq=False)
@@ -45,8 +70,10 @@ class FakeGateway:
 
     state: MemoryState = field(factory=MemoryState)
     machines: Machines = field(factory=Machines)
-    feed: Feed = field(factory=Feed)
+    clock: Any = field(factory=Clock)
+    hub: Hub = field(init=False)
     error: UringError | None = None
+    stopping: bool = False
     holding: bool = False
     held: list[Callable[[], None]] = field(factory=list)
     known: dict[int, str] = field(factory=lambda: {1: "127.0.0.1:8081"})
@@ -56,6 +83,14 @@ class FakeGateway:
     disk_free: float = 1 << 40
     measures: Measures = field(factory=Measures)
     backup: FakeBackup = field(factory=FakeBackup)
+
+    def __attrs_post_init__(self) -> None:
+        self.hub = Hub(
+            clock=self.clock,
+            history=History(memory_history()),
+            submit=at_once,
+            open_view=lambda: copy_of(self.state),
+        )
 
     def submit(self, command: Command, done: Done) -> None:
         """Apply at once, or when released."""
@@ -70,7 +105,8 @@ class FakeGateway:
         applied = self.machines.apply(self.state, self.applied, data)
         assert applied.results is not None
         done(applied.results[0])
-        self.feed.publish(self.feed.spelled(applied.before, applied.events))
+        self.hub.keep(self.applied, applied.events)
+        self.hub.publish(applied.before, applied.events)
 
     def query(self, query: Query, done: Callable[[Any], None], stale: bool = False) -> None:
         """Answer at once, or when released; a stale read even without a leader."""
@@ -155,6 +191,8 @@ class FakeGateway:
         self.leader = node_id
         return succeed(None)
 
-    def subscribe(self, channel: str, listener: Listener) -> Callable[[], None]:
+    def watch(self, watch: Watch, sink: Sink) -> Subscription:
         """See Gateway."""
-        return self.feed.subscribe(channel, listener)
+        if self.stopping:
+            raise Unavailable("the node is stopping")
+        return self.hub.subscribe(watch, sink)

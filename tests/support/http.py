@@ -183,8 +183,8 @@ class SiteTestCase(TestCase):
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
-        self.gateway = FakeGateway()
         self.clock = HybridClock(reactor)
+        self.gateway = FakeGateway(clock=self.clock)
         self.site = make_site(
             self.gateway,
             self.limits,

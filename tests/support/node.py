@@ -10,7 +10,6 @@ from attrs import define, field
 from twisted.internet.task import Clock
 
 from tests.support.disk import ManualDisk
-from uring.feed import Feed
 from uring.machines.table import Machines
 from uring.members import found_cluster
 from uring.node import Node, NodeSettings
@@ -64,20 +63,22 @@ class Bench:
     clock: Clock
     disk: StallableDisk
     background: StallableDisk
+    reader: StallableDisk
     mesh: RecordingMesh
     directory: DataDirectory
     stopped: list[str]
 
     def settle(self) -> None:
         """Let turns pass and disks work until neither has anything left to do."""
+        disks = (self.disk, self.background, self.reader)
         for _ in range(100):
             self.clock.advance(0)
-            if not self.disk.pending and not self.background.pending:
+            if not any(disk.pending for disk in disks):
                 self.clock.advance(0)
-                if not self.disk.pending and not self.background.pending:
+                if not any(disk.pending for disk in disks):
                     return
-            self.disk.run_all()
-            self.background.run_all()
+            for disk in disks:
+                disk.run_all()
         raise AssertionError("the node does not come to rest")
 
     def pass_time(self, seconds: float) -> None:
@@ -115,7 +116,7 @@ def make_bench(
         found_cluster(directory, f"127.0.0.1:808{node_id}", b"c" * 16)
     clock, mesh = Clock(), RecordingMesh()
     stopped: list[str] = []
-    disk, background = StallableDisk(), StallableDisk()
+    disk, background, reader = StallableDisk(), StallableDisk(), StallableDisk()
     raft = RawNode(
         Settings(
             node_id=node_id,
@@ -144,11 +145,11 @@ def make_bench(
         directory=directory,
         disk=disk,
         background=background,
+        reader=reader,
         mesh=mesh,
         machines=Machines(),
-        feed=Feed(),
         fail_stop=stopped.append,
         free_bytes=free_bytes,
     )
     node.start()
-    return Bench(node, clock, disk, background, mesh, directory, stopped)
+    return Bench(node, clock, disk, background, reader, mesh, directory, stopped)

@@ -8,15 +8,12 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from uring.errors import UringError
-from uring.feed import Change
 from uring.machines.commands import Command, Query, Result
 from uring.measures import Measures
+from uring.watch import Sink, Subscription, Watch
 
 Done = Callable[[Result | UringError], None]
 """Called exactly once with a command's result or with why there is none.  Must not raise."""
-
-Listener = Callable[[list[Change]], None]
-"""Called with the changes of one turn, in order."""
 
 
 class BackupSource(Protocol):
@@ -73,5 +70,8 @@ class Gateway(Protocol):
     def transfer_leadership(self, node_id: int) -> Deferred[None]:
         """Make ``node_id`` the leader; fires once it is."""
 
-    def subscribe(self, channel: str, listener: Listener) -> Callable[[], None]:
-        """Listen to "kv", "mring" or "uring"; call what is returned to stop listening."""
+    def watch(self, watch: Watch, sink: Sink) -> Subscription:
+        """Tell ``sink`` of changes until either side ends it.
+
+        Raises BadRequest for what cannot be watched, Unavailable.
+        """

@@ -25,6 +25,8 @@ class Limits:
     """The answers to them together; what does not fit is left out, and said so."""
     in_flight: int = 4096
     """Commands of one WebSocket without an answer; beyond it the socket is not read from."""
+    subscriptions: int = 64
+    """Of one WebSocket: each may have a piece of 128 KiB on its way."""
     fragments: int = 4096
     """Frames of one WebSocket message: empty ones cost memory without making it longer."""
     turn_bytes: int = 256 * 1024

@@ -38,6 +38,16 @@ class AsArgs(_Args, frozen=True):
 class SubscribeArgs(_Args, frozen=True):
     channel: str
     rid: int | None = None
+    prefix: str | None = None
+    start: int | None = msgspec.field(name="from", default=None)
+    snapshot: bool = False
+    progress: float = 10.0
+
+
+class UnsubscribeArgs(_Args, frozen=True):
+    channel: str
+    rid: int | None = None
+    prefix: str | None = None
 
 
 class GetArgs(_Args, frozen=True):
@@ -82,7 +92,7 @@ class Control(Struct, forbid_unknown_fields=True, frozen=True):
     Select: SelectArgs | UnsetType = UNSET
     As: AsArgs | UnsetType = UNSET
     Subscribe: SubscribeArgs | UnsetType = UNSET
-    Unsubscribe: SubscribeArgs | UnsetType = UNSET
+    Unsubscribe: UnsubscribeArgs | UnsetType = UNSET
     Status: Rid | UnsetType = UNSET
     Version: Rid | UnsetType = UNSET
 
@@ -154,8 +164,6 @@ PROTOCOLS: dict[str, type[Control]] = {
     "Status": Told,
     "Version": Told,
 }
-
-SUBSCRIBABLE = ("kv", "mring", "uring")
 
 
 def rid_of(value: Any) -> int | None:

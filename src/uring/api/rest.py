@@ -16,6 +16,7 @@ from uring.api import decode, health, replies
 from uring.api.backups import Backups
 from uring.api.bulk import serve_list
 from uring.api.dashboard import Dashboard, page, wants_page
+from uring.api.events import serve_events
 from uring.api.keys import KeyResource, option
 from uring.api.metrics import CONTENT_TYPE, exposition, make_registry
 from uring.api.replies import Answer
@@ -152,6 +153,12 @@ class Rest(Services, RingRoutes, Dashboard, Backups):
     def key(self, request: Request) -> KeyResource:
         """Serve what did not come to the keys directly, such as HEAD."""
         return self.keys
+
+    # -- watching --------------------------------------------------------------------------------
+
+    @app.route("/watch", methods=["GET"])
+    def watch(self, request: Request) -> Deferred[bytes] | bytes:
+        return serve_events(request, self.gateway)
 
     # -- what goes wrong -------------------------------------------------------------------------
 

@@ -16,9 +16,9 @@ from uring.api import decode, messages, replies, ring, ringreplies
 from uring.api.batch import Batch, plain_command, plain_commands
 from uring.api.gateway import Gateway
 from uring.api.limits import Limits
-from uring.api.messages import PROTOCOLS, SUBSCRIBABLE, Control, check_rid, rid_of
-from uring.errors import BadRequest, NotFound, UringError
-from uring.feed import Change
+from uring.api.messages import PROTOCOLS, Control, check_rid, rid_of
+from uring.api.subscriptions import Subscriptions
+from uring.errors import BadRequest, UringError
 from uring.machines.commands import (
     Cas,
     Delete,
@@ -39,11 +39,6 @@ def _encode_value(value: str | bytes) -> bytes:
     return _encode_text(value) if type(value) is str else replies.dumps(value)
 
 
-def encode_change(change: Change) -> bytes:
-    """Return what a subscriber is sent for ``change``."""
-    return replies.dumps({"Msg": {"channel": change.channel, "msg": change.event}})
-
-
 @define(eq=False)
 class Session:
     """Decodes, asks the gateway, and sends each reply when there is one.
@@ -57,11 +52,19 @@ class Session:
     version: str
     send: Send
     busy: Callable[[bool], None]
+    full: Callable[[], bool] = field(default=lambda: False, kw_only=True)
+    """Tells whether the client does not read; :meth:`Subscriptions.resume` when it does again."""
+    hang_up: Callable[[str], None] = field(default=lambda reason: None, kw_only=True)
+    subscriptions: Subscriptions = field(init=False)
     in_flight: int = field(default=0, init=False)
     _protocol: str = field(default="", init=False)
-    _subscriptions: dict[str, Callable[[], None]] = field(factory=dict, init=False)
     _busy: bool = field(default=False, init=False)
     _closed: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.subscriptions = Subscriptions(
+            self.gateway, self.limits, self.send, self.full, self.hang_up
+        )
 
     # -- in --------------------------------------------------------------------------------------
 
@@ -101,9 +104,7 @@ class Session:
     def close(self) -> None:
         """The socket is gone; what is in flight goes on without it."""
         self._closed = True
-        for unsubscribe in self._subscriptions.values():
-            unsubscribe()
-        self._subscriptions.clear()
+        self.subscriptions.close()
 
     def _plain(self, data: bytes) -> bool:
         """Run good Puts and Gets at little cost; False if the long way has to look at them."""
@@ -185,21 +186,10 @@ class Session:
         self._run(_protocol(protocol), command)
 
     def _control_subscribe(self, args: messages.SubscribeArgs) -> None:
-        channel = args.channel
-        if channel not in SUBSCRIBABLE:
-            raise BadRequest(f"unknown channel; known are {', '.join(SUBSCRIBABLE)}")
-        if channel not in self._subscriptions:
-            self._subscriptions[channel] = self.gateway.subscribe(channel, self._changed)
-        if args.rid is not None:
-            self.send(orjson.dumps({"Subscribed": {"rid": args.rid, "channel": channel}}))
+        self.subscriptions.subscribe(args)
 
-    def _control_unsubscribe(self, args: messages.SubscribeArgs) -> None:
-        unsubscribe = self._subscriptions.pop(args.channel, None)
-        if unsubscribe is None:
-            raise NotFound(f"not subscribed to {args.channel[:64]!r}")
-        unsubscribe()
-        if args.rid is not None:
-            self.send(orjson.dumps({"Unsubscribed": {"rid": args.rid, "channel": args.channel}}))
+    def _control_unsubscribe(self, args: messages.UnsubscribeArgs) -> None:
+        self.subscriptions.unsubscribe(args)
 
     def _control_status(self, args: messages.Rid) -> None:
         self.send(replies.reply(args.rid, 200, self.gateway.status()))
@@ -209,10 +199,6 @@ class Session:
 
     _status_get = _control_status
     _version_get = _control_version
-
-    def _changed(self, changes: list[Change]) -> None:
-        for change in changes:
-            self.send(encode_change(change))
 
     # -- KV --------------------------------------------------------------------------------------
 

@@ -44,7 +44,13 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         self._full = False
         self._busy = False
         self.session = Session(
-            factory.gateway, factory.limits, factory.version, self._reply, self._set_busy
+            factory.gateway,
+            factory.limits,
+            factory.version,
+            self._reply,
+            self._set_busy,
+            full=lambda: self._full,
+            hang_up=self._hang_up,
         )
         factory.open.add(self)
         # HTTP was the producer of this transport before the upgrade.
@@ -149,9 +155,16 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         self._full = False
         self._regulate()
         self._flush()
+        if self.session is not None:
+            self.session.subscriptions.resume()
 
     def stopProducing(self) -> None:
         """The connection is gone; onClose follows."""
+
+    def _hang_up(self, reason: str) -> None:
+        """Say why, and close."""
+        self._flush()
+        self.sendCloseFrame(POLICY, reason.encode()[:120])
 
     def _set_busy(self, busy: bool) -> None:
         self._busy = busy

@@ -16,6 +16,7 @@ from attrs import define, evolve, field
 
 from uring.raft.types import HardState, Snapshot, SnapshotMeta
 from uring.store.failures import DirectoryError, Health, StoreDamaged, StoreFailed
+from uring.store.history import HistoryStore
 from uring.store.identity import ID_BYTES, Identity, decode_identity, encode_identity
 from uring.store.leveldb import (
     LOG_WRITE_BUFFER,
@@ -34,6 +35,7 @@ from uring.store.records import (
     decode_version,
     encode_version,
 )
+from uring.store.segments import SegmentFiles
 from uring.store.snapshots import (
     STATE,
     STATE_NEW,
@@ -48,6 +50,7 @@ __all__ = ["DataDirectory", "DirectoryError", "open_directory"]
 LOCK = "LOCK"
 LOG = "log"
 LOG_NEW = "log.new"
+HISTORY = "history"
 
 
 @define(eq=False)
@@ -58,6 +61,8 @@ class DataDirectory:
     identity: Identity
     log: LogStore
     state: StateStore
+    history: HistoryStore
+    """The changes of late; opened by who knows the state's revision."""
     _lock: BinaryIO
     _closed: bool = field(default=False, init=False)
 
@@ -87,6 +92,7 @@ class DataDirectory:
         """Close both databases and let others in; jobs of disk threads must have ended."""
         if not self._closed:
             self._closed = True
+            self.history.close()
             self.state.close()
             self.log.db.close()
             self._lock.close()
@@ -148,7 +154,8 @@ def _open(
     identity = evolve(identity, incarnation=identity.incarnation + 1)
     log_db.put(IDENTITY, encode_identity(identity), sync=True)
     remove_leftovers(directory)
-    return DataDirectory(directory, identity, log, state, lock)
+    history = HistoryStore(SegmentFiles(directory / HISTORY), health)
+    return DataDirectory(directory, identity, log, state, history, lock)
 
 
 def _create(directory: Path, node_id: int) -> None:

@@ -33,6 +33,7 @@ from uring.store.records import (
 )
 from uring.store.snapshots import STATE, SnapshotReader, SnapshotWriter, swap_in
 from uring.store.transaction import StateTransaction
+from uring.store.view import StateView, iterate
 
 WANT_SYNC_BYTES = 16 * MIB
 """Unsynced state from which :attr:`StateStore.wants_sync` is True."""
@@ -46,8 +47,6 @@ every commit synced from half the memtable on, the old log is always whole when 
 """
 
 _RECORD_OVERHEAD = 128
-_CHUNK = 256
-_CHUNK_BYTES = MIB
 
 
 @define(eq=False)
@@ -144,27 +143,7 @@ class StateStore:
         Reads a few hundred at a time, fewer of large ones, and what is committed meanwhile may
         show.  Raises :exc:`StoreFailed`.
         """
-        begin, stop = DATA + max(prefix, start), _after(DATA + prefix)
-        while True:
-            with self._gate, self.health.guard():
-                items, is_last = self._read_chunk(begin, stop)
-            for key, value in items:
-                yield key[len(DATA) :], value
-            if is_last:
-                return
-            begin = items[-1][0] + b"\x00"
-
-    def _read_chunk(self, start: bytes, stop: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
-        """Return some items, and whether no others follow."""
-        items: list[tuple[bytes, bytes]] = []
-        size = 0
-        with self.db.iterator(start=start, stop=stop, verify_checksums=True) as found:
-            for item in found:
-                items.append(item)
-                size += len(item[1])
-                if len(items) == _CHUNK or size > _CHUNK_BYTES:
-                    return items, False
-        return items, True
+        return iterate(lambda: self.db, self._gate, self.health, prefix, start)
 
     @property
     def snapshot_meta(self) -> SnapshotMeta:
@@ -251,6 +230,12 @@ class StateStore:
             snapshot = self.db.snapshot()
         return SnapshotReader(snapshot, self._gate, self.health, self.snapshot_meta)
 
+    def view(self) -> StateView:
+        """Return the machines' data as they are now, for reading at leisure; close it."""
+        with self._gate, self.health.guard():
+            snapshot = self.db.snapshot()
+        return StateView(snapshot, self._gate, self.health)
+
     def snapshot_writer(self) -> SnapshotWriter:
         """Begin to receive a snapshot beside the present state; an unfinished one is dropped."""
         return SnapshotWriter(self._directory, self.instance_id, self.health)
@@ -282,9 +267,3 @@ class StateStore:
         """Close the database; jobs must have ended."""
         with self._flushing, self._gate:
             self.db.close()
-
-
-def _after(prefix: bytes) -> bytes:
-    """Return the first key after all that begin with ``prefix``, which begins with DATA."""
-    stripped = prefix.rstrip(b"\xff")
-    return stripped[:-1] + bytes((stripped[-1] + 1,))

@@ -1,0 +1,1 @@
+"""Watches: the kept changes, and who is told what."""
