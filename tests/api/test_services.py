@@ -304,3 +304,58 @@ class LeaseTests(ServiceTestCase):
         """Answers are JSON of the shape that is documented."""
         made = await self.request("POST", "/lease", {"ttl": 1.5})
         self.assertEqual(json.loads(made.body)["ttl"], 1.5)
+
+
+class SocketTests(ServiceTestCase):
+    async def test_transactions_and_lists(self) -> None:
+        """The WebSocket has the same transactions, lists and looks."""
+        socket = await self.websocket()
+        body = {
+            "compare": [{"key": "a", "target": "created", "to": 0}],
+            "then": [{"Put": {"key": "a", "store": {"base64": "/w=="}}}],
+            "else": [{"Get": {"key": "a"}}],
+        }
+        first = await socket.ask({"Txn": {"rid": 1, **body}})
+        self.assertEqual(first["data"], {"succeeded": True, "revision": 1, "results": [None]})
+        look = await socket.ask({"Look": {"rid": 2, "key": "a"}})
+        self.assertEqual(look["data"]["value"], {"base64": "/w=="})
+        self.assertEqual((await socket.ask({"Look": {"rid": 3, "key": "b"}}))["code"], 404)
+        page = await socket.ask({"List": {"rid": 4, "prefix": "a", "limit": 5}})
+        self.assertEqual([item["key"] for item in page["data"]["items"]], ["a"])
+        self.assertEqual((await socket.ask({"Get": {"rid": 5, "key": "a"}}))["code"], 200)
+        put = await socket.ask({"Put": {"rid": 6, "key": "a", "store": "x"}})
+        self.assertEqual((put["code"], put["data"]), (201, {"base64": "/w=="}))
+
+    async def test_leases(self) -> None:
+        """And the same leases."""
+        socket = await self.websocket()
+        made = await socket.ask({"Grant": {"rid": 1, "ttl": 60}})
+        self.assertEqual(made["data"], {"id": 1, "ttl": 60.0})
+        then = [{"Put": {"key": "a", "store": "1", "lease": 1}}]
+        self.assertEqual((await socket.ask({"Txn": {"rid": 2, "then": then}}))["code"], 200)
+        shown = await socket.ask({"Lease": {"rid": 3, "lease": 1}})
+        self.assertEqual(shown["data"]["keys"], ["a"])
+        self.assertEqual((await socket.ask({"KeepAlive": {"rid": 4, "lease": 1}}))["code"], 200)
+        self.assertEqual((await socket.ask({"Revoke": {"rid": 5, "lease": 1}}))["code"], 200)
+        for name in ("Lease", "KeepAlive", "Revoke"):
+            self.assertEqual((await socket.ask({name: {"rid": 6, "lease": 1}}))["code"], 404, name)
+
+    async def test_refused(self) -> None:
+        """What makes no sense is answered, and the socket stays open."""
+        socket = await self.websocket()
+        bad: list[dict[str, Any]] = [
+            {"Txn": {"rid": 1}},
+            {"Txn": {"rid": 1, "then": [{"Put": {"key": "", "store": "1"}}]}},
+            {"Txn": {"rid": 1, "then": [{"Put": {"key": "a", "store": "1", "lease": 9}}]}},
+            {"List": {"rid": 1, "limit": 0}},
+            {"List": {"rid": 1, "cursor": "\x00"}},
+            {"Look": {"rid": 1, "key": ""}},
+            {"Grant": {"rid": 1, "ttl": 0}},
+            {"Grant": {"rid": 1, "ttl": "60"}},
+            {"KeepAlive": {"rid": 1, "lease": -1}},
+            {"KeepAlive": {"rid": 1, "lease": 2**63}},
+        ]
+        for message in bad:
+            answer = await socket.ask(message)
+            self.assertEqual((answer["rid"], answer["code"]), (1, 400), message)
+        self.assertEqual((await socket.ask({"Get": {"rid": 2, "key": "a"}}))["code"], 404)

@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from uring.api import ring
+from uring.api import kvservices, ring
 from uring.errors import BadRequest
 
 RID_MIN, RID_MAX = -(1 << 63), (1 << 64) - 1
@@ -97,15 +97,6 @@ class Control(Struct, forbid_unknown_fields=True, frozen=True):
     Version: Rid | UnsetType = UNSET
 
 
-class KV(Control, forbid_unknown_fields=True, frozen=True):
-    """Keys and values."""
-
-    Get: GetArgs | UnsetType = UNSET
-    Put: PutArgs | UnsetType = UNSET
-    Delete: DeleteArgs | UnsetType = UNSET
-    Cas: CasArgs | UnsetType = UNSET
-
-
 def _with_rid(name: str, shape: type[Struct]) -> type[Struct]:
     return msgspec.defstruct(
         f"{name}Args",
@@ -117,20 +108,34 @@ def _with_rid(name: str, shape: type[Struct]) -> type[Struct]:
     )
 
 
-MRing = cast(
-    type[Control],
-    msgspec.defstruct(
-        "MRing",
-        [
-            (name, _with_rid(name, shape) | UnsetType, UNSET)
-            for name, (shape, _) in (*ring.QUERIES.items(), *ring.COMMANDS.items())
-        ],
-        bases=(Control,),
-        frozen=True,
-        forbid_unknown_fields=True,
-    ),
-)
-"""The ring: what :mod:`uring.api.ring` has, each with a rid."""
+def _protocol_of(name: str, base: type[Control], module: Any) -> type[Control]:
+    """Return ``base`` with the commands that ``module`` has, each with a rid."""
+    return cast(
+        type[Control],
+        msgspec.defstruct(
+            name,
+            [
+                (command, _with_rid(command, shape) | UnsetType, UNSET)
+                for command, (shape, _) in (*module.QUERIES.items(), *module.COMMANDS.items())
+            ],
+            bases=(base,),
+            frozen=True,
+            forbid_unknown_fields=True,
+        ),
+    )
+
+
+class Keys(Control, forbid_unknown_fields=True, frozen=True):
+    """Keys and values, as the first clients knew them."""
+
+    Get: GetArgs | UnsetType = UNSET
+    Put: PutArgs | UnsetType = UNSET
+    Delete: DeleteArgs | UnsetType = UNSET
+    Cas: CasArgs | UnsetType = UNSET
+
+
+KV = _protocol_of("KV", Keys, kvservices)
+MRing = _protocol_of("MRing", Control, ring)
 
 
 class URing(Control, forbid_unknown_fields=True, frozen=True):

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from uring.api import decode, messages, replies, ring, ringreplies
+from uring.api import decode, kvservices, messages, replies, ring, ringreplies, txn
 from uring.api.batch import Batch, plain_command, plain_commands
 from uring.api.gateway import Gateway
 from uring.api.limits import Limits
@@ -33,6 +33,8 @@ Send: TypeAlias = Callable[[bytes], None]
 _log = Logger(namespace="uring.websocket")
 _encode_text = msgspec.json.Encoder().encode
 _JSON_NULL = b"null"
+_ELEMENTS_MAX = {"MRing": RING_NODES_MAX, "KV": txn.ELEMENTS_MAX}
+"""Parts that the largest command of a protocol has, beside a list of commands."""
 
 
 def _encode_value(value: str | bytes) -> bytes:
@@ -74,7 +76,7 @@ class Session:
         if self._protocol == "KV" and self._plain(data):
             return
         try:
-            many = RING_NODES_MAX if self._protocol == "MRing" else 0
+            many = _ELEMENTS_MAX.get(self._protocol, 0)
             value = decode.parse(data, self.limits.json_depth, self.limits.batch_commands, many)
             if isinstance(value, list):
                 self._batch(value)
@@ -164,6 +166,8 @@ class Session:
             getattr(self, f"_control_{name.lower()}")(args)
         elif protocol == "MRing":
             self._mring(name, args)
+        elif protocol == "KV" and name not in messages.Keys.__struct_fields__:
+            self._kv_service(name, args)
         else:
             getattr(self, f"_{protocol.lower()}_{name.lower()}")(args)
 
@@ -245,6 +249,21 @@ class Session:
         key, store = decode.check_key(args.key), decode.check_value(args.store)
         check = None if args.check is None else decode.check_value(args.check)
         self._submit(args.rid, Cas(key, check, store))
+
+    def _kv_service(self, name: str, args: Any) -> None:
+        if name in kvservices.COMMANDS:
+            _, command = kvservices.COMMANDS[name]
+            self._submit(args.rid, command(args))
+            return
+
+        def done(found: Any) -> None:
+            self._answered()
+            self.send(kvservices.answer(name, args.rid, found))
+
+        _, query = kvservices.QUERIES[name]
+        wanted = query(args)
+        self._asked()
+        self.gateway.query(wanted, done)
 
     # -- MRing -----------------------------------------------------------------------------------
 
