@@ -14,8 +14,10 @@ Database = Any
 """A ``plyvel.DB``; the library has no types."""
 
 MIB = 1 << 20
-LOG_WRITE_BUFFER = 16 * MIB
-STATE_WRITE_BUFFER = 64 * MIB
+LOG_WRITE_BUFFER = 4 * MIB
+"""A memtable lives twice while one is written to a table, and what the log's newest entries are
+read from is the window of :class:`uring.store.log.LogStore`, so this one need not be large."""
+STATE_WRITE_BUFFER = 32 * MIB
 """The memtable of the state: see :data:`uring.store.state.FLUSH_BYTES` for why it is large."""
 
 

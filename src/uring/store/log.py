@@ -30,8 +30,10 @@ from uring.store.records import (
 from uring.store.window import EntryWindow
 from uring.wire.codec import DecodeError, decode_entry, encode_entry
 
-WINDOW_BYTES = 64 << 20
-"""Memory for the newest entries: what a follower can be behind without reading the disk."""
+WINDOW_BYTES = 4 << 20
+"""Memory for the newest entries: what a follower can be behind without reading LevelDB, which has
+them in its memtable or in the page cache.  What is in the window takes twice as much: an entry is
+kept with its record."""
 
 GARBAGE_ENTRIES = 1000
 """Compacted entries deleted in one batch: about a millisecond of the disk thread."""

@@ -35,10 +35,10 @@ from uring.store.snapshots import STATE, SnapshotReader, SnapshotWriter, swap_in
 from uring.store.transaction import StateTransaction
 from uring.store.view import StateView, iterate
 
-WANT_SYNC_BYTES = 16 * MIB
+WANT_SYNC_BYTES = 8 * MIB
 """Unsynced state from which :attr:`StateStore.wants_sync` is True."""
 
-FLUSH_BYTES = 32 * MIB
+FLUSH_BYTES = STATE_WRITE_BUFFER // 2
 """Unsynced state from which commits are synced one by one until a flush is through.
 
 LevelDB starts a new write-ahead log when its memtable is full and never syncs the old one.  After
