@@ -566,6 +566,8 @@ class Node:
                 self.raft.read_index(context)
 
     def _send(self, messages: Iterable[Message]) -> None:
+        if not messages:
+            return
         plain: list[Message] = []
         for message in messages:
             if type(message) is InstallSnapshot:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -37,9 +37,11 @@ class CommitNotices:
         """Take note that ``by`` waits for the entry at ``index`` to be applied."""
         self._awaited[by] = index
 
-    def outgoing(self, messages: Iterable[Message]) -> dict[int, list[Message]]:
+    def outgoing(self, messages: Sequence[Message]) -> dict[int, list[Message]]:
         """Return what is to be sent now, by receiver."""
         frames: dict[int, list[Message]] = {}
+        if not messages:
+            return frames
         for message in messages:
             frames.setdefault(message.to, []).append(message)
         for to, batch in list(frames.items()):

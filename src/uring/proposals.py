@@ -115,8 +115,10 @@ class Proposals:
         not tell one more apart; what is gathered then waits.  To be called until it returns None,
         in each turn.
         """
+        if not self._gathered:
+            return None
         floor = next(iter(self._batches), self._sequence + 1)
-        if not self._gathered or self._sequence + 1 - floor >= WINDOW:
+        if self._sequence + 1 - floor >= WINDOW:
             return None
         taken, size = self._take_commands()
         self._sequence += 1

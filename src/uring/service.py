@@ -161,6 +161,7 @@ class NodeService(Service):
         settings, reactor = self.settings, self.reactor
         chance = random.Random(os.urandom(16))
         identity = directory.identity
+        own_name = (identity.node_id, identity.life)
         raft = RawNode(
             raft_settings(settings, directory.state.applied_index),
             directory.log,
@@ -205,9 +206,7 @@ class NodeService(Service):
             reader=self.reader,
             mesh=mesh,
             machines=Machines(
-                answered=lambda proposer, incarnation: (
-                    (proposer, incarnation) == (identity.node_id, identity.life)
-                ),
+                answered=lambda proposer, incarnation: (proposer, incarnation) == own_name,
             ),
             fail_stop=self.fail_stop,
             facts=Facts(directory.path, reactor.seconds),

@@ -7,7 +7,7 @@ from uring.machines.base import Transaction
 from uring.machines.events import KeyDeleted, KeyPut
 from uring.machines.limits import KEY_BYTES_MAX
 from uring.machines.turn import Turn
-from uring.machines.values import created_of, encode, lease_of, shown, text
+from uring.machines.values import LEASE_BYTE, created_of, encode, lease_of, renew, shown, text
 
 
 def problem(key: str) -> str:
@@ -31,6 +31,9 @@ def store(
     turn.revision = revision = turn.revision + 1
     if record is None:
         created = revision
+    elif not lease and not record[0] & LEASE_BYTE:
+        transaction.put(name, renew(record, revision, value))
+        return
     else:
         created = created_of(record)
         held = lease_of(record)

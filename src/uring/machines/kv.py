@@ -16,8 +16,8 @@ from uring.machines.commands import (
     Result,
     Swapped,
 )
-from uring.machines.events import KeySwapped, SwapRefused
-from uring.machines.keys import note_delete, note_put, remove, store
+from uring.machines.events import KeyPut, KeySwapped, SwapRefused
+from uring.machines.keys import note_delete, remove, store
 from uring.machines.limits import (
     KEY_BYTES_MAX,
     LIST_BYTES_MAX,
@@ -98,7 +98,7 @@ def _put(
 ) -> Result:
     old = shown(record)
     store(transaction, key, value, record, turn)
-    note_put(turn, command.key, command.value, record)
+    turn.events.append(KeyPut(command.key, command.value, old))
     return Old(old)
 
 

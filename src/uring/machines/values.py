@@ -17,7 +17,9 @@ _HEAD_BYTES = _HEAD.size
 _LEASED = struct.Struct(">QQQ")
 _LEASED_BYTES = _LEASED.size
 _LEASE_BIT = 1 << 63
-_LEASE_BYTE = 0x80
+LEASE_BYTE = 0x80
+"""The bit in the first byte of a record that says that the key hangs on a lease."""
+_REVISION = struct.Struct(">Q")
 
 
 class Found(Struct, frozen=True, gc=False):
@@ -37,6 +39,11 @@ def encode(value: bytes, created: int, revision: int, lease: int = 0) -> bytes:
     return _HEAD.pack(created, revision) + value
 
 
+def renew(record: bytes, revision: int, value: bytes) -> bytes:
+    """Return the record of a key without a lease, after another change."""
+    return record[:8] + _REVISION.pack(revision) + value
+
+
 def created_of(record: bytes) -> int:
     """Return the revision at which the key was created."""
     return int.from_bytes(record[:8]) & ~_LEASE_BIT
@@ -44,17 +51,23 @@ def created_of(record: bytes) -> int:
 
 def lease_of(record: bytes) -> int:
     """Return the id of the lease that the key hangs on, 0 without one."""
-    return int.from_bytes(record[16:24]) if record[0] & _LEASE_BYTE else 0
+    return int.from_bytes(record[16:24]) if record[0] & LEASE_BYTE else 0
 
 
 def value_of(record: bytes) -> bytes:
     """Return the value."""
-    return record[_LEASED_BYTES if record[0] & _LEASE_BYTE else _HEAD_BYTES :]
+    return record[_LEASED_BYTES if record[0] & LEASE_BYTE else _HEAD_BYTES :]
 
 
 def shown(record: bytes | None) -> str | bytes | None:
     """Return the value as text where it is UTF-8, as bytes where it is not, None without one."""
-    return None if record is None else text(value_of(record))
+    if record is None:
+        return None
+    value = value_of(record)
+    try:  # as text() does; this runs once for each command
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def text(value: str | bytes) -> str | bytes:

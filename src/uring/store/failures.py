@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 import plyvel
 from attrs import define
@@ -52,11 +51,16 @@ class Health:
             self.failure = failure
         return failure
 
-    @contextmanager
-    def guard(self) -> Iterator[None]:
-        """Turn every failure of LevelDB or the file system inside into a final one."""
+    def guard(self) -> Self:
+        """Turn every failure of LevelDB or the file system inside into a final one.
+
+        To be used with ``with``; it holds nothing, so it may be nested and shared by threads.
+        """
+        return self
+
+    def __enter__(self) -> None:
         self.check()
-        try:
-            yield
-        except FAILURES as error:
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, FAILURES):
             raise self.fail(error) from error

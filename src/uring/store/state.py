@@ -13,8 +13,9 @@ from pathlib import Path
 from attrs import define, field
 
 from uring.raft.types import ConfState, SnapshotMeta
-from uring.store.failures import FAILURES, Health, StoreDamaged
+from uring.store.failures import Health, StoreDamaged
 from uring.store.leveldb import MIB, STATE_WRITE_BUFFER, Database, flush, open_database, read
+from uring.store.recent import RECORD_OVERHEAD, UNKNOWN, RecentRecords
 from uring.store.records import (
     APPLIED,
     CONF_STATE,
@@ -45,8 +46,6 @@ LevelDB starts a new write-ahead log when its memtable is full and never syncs t
 a power loss the old one could lack its end while the new one has its beginning: a hole.  With
 every commit synced from half the memtable on, the old log is always whole when it is left.
 """
-
-_RECORD_OVERHEAD = 128
 
 
 @define(eq=False)
@@ -104,6 +103,7 @@ class StateStore:
     instance_id: bytes = field(default=b"", init=False)
     _generation: int = field(default=0, init=False)
     _unsynced: int = field(default=0, init=False)
+    _recent: RecentRecords = field(factory=RecentRecords, init=False)
     # LevelDB must not be closed in one thread while another is inside it.
     _gate: threading.Lock = field(factory=threading.Lock, init=False)
     _flushing: threading.Lock = field(factory=threading.Lock, init=False)
@@ -124,18 +124,20 @@ class StateStore:
         # LevelDB writes all it recovers to synced tables before it is open.
         self.synced_index = self.applied_index
         self._unsynced = 0
+        self._recent.clear()
 
     # -- reading -----------------------------------------------------------------------------
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value under ``key``, or None.  Raises :exc:`StoreFailed`."""
-        # As health.guard() would; this runs once for each command that is applied.
         self.health.check()
-        try:
-            with self._gate:
-                return read(self.db, DATA + key)
-        except FAILURES as error:
-            raise self.health.fail(error) from error
+        recent = self._recent.get(key)
+        if recent is not UNKNOWN:
+            return recent
+        with self._gate, self.health.guard():
+            value = read(self.db, DATA + key)
+        self._recent.keep(key, value)
+        return value
 
     def iterate(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) of every key with that prefix, from ``start`` on, ascending.
@@ -171,9 +173,9 @@ class StateStore:
         if applied[0] < self.applied_index:
             raise ValueError(f"applied index falls from {self.applied_index} to {applied[0]}")
         size = sum(map(len, writes)) + sum(map(len, filter(None, writes.values())))
-        size += len(writes) * _RECORD_OVERHEAD
+        size += len(writes) * RECORD_OVERHEAD
         with self._gate, self.health.guard():
-            self._unsynced += size + 4 * _RECORD_OVERHEAD
+            self._unsynced += size + 4 * RECORD_OVERHEAD
             must_sync = self._unsynced > FLUSH_BYTES
             with self.db.write_batch(transaction=True, sync=must_sync) as batch:
                 for key, value in writes.items():
@@ -190,6 +192,7 @@ class StateStore:
             self.conf_state = self.conf_state if conf_state is None else conf_state
             if addresses is not None:
                 self.member_addresses = addresses
+            self._recent.update(writes, size)
 
     # -- durability ----------------------------------------------------------------------------
 

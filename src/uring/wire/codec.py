@@ -10,6 +10,7 @@ import struct
 import typing
 import zlib
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Annotated, Any, TypeAlias
 
 import attrs
@@ -94,6 +95,7 @@ def _twin(tag: int, cls: type) -> type[msgspec.Struct]:
 
 _TWINS = {cls: _twin(tag, cls) for tag, cls in enumerate(_CLASSES)}
 _NAMES = {cls: tuple(each.name for each in attrs.fields(cls)) for cls in _CLASSES}
+_VALUES = {cls: attrgetter(*names) for cls, names in _NAMES.items()}
 _BACK = {twin: cls for cls, twin in _TWINS.items()}
 _SPECIAL = {
     cls: {
@@ -118,6 +120,8 @@ def encode_messages(messages: Iterable[PeerMessage]) -> bytes:
 def _to_wire(message: PeerMessage) -> msgspec.Struct:
     cls = type(message)
     special = _SPECIAL[cls]
+    if not special:
+        return _TWINS[cls](*_VALUES[cls](message))
     values = [
         _special_to_wire(getattr(message, name)) if name in special else getattr(message, name)
         for name in _NAMES[cls]
@@ -149,8 +153,7 @@ def decode_messages(payload: bytes) -> list[PeerMessage]:
 
 def _from_wire(twin: msgspec.Struct) -> PeerMessage:
     cls = _BACK[type(twin)]
-    values = {name.rstrip("_"): getattr(twin, name) for name in _NAMES[cls]}
-    values["from_"] = values.pop("from")
+    values = dict(zip(_NAMES[cls], msgspec.structs.astuple(twin), strict=True))
     for name in _SPECIAL[cls]:
         values[name] = _special_from_wire(values[name])
     message: PeerMessage = cls(**values)
