@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import sys
@@ -16,13 +15,13 @@ from attrs import asdict
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from tests.faults import clocks, disks, timeline
+from tests.faults import clocks, disks, sandbox, timeline
 from tests.faults.campaign import Campaign, plan
 from tests.faults.figures import lines
 from tests.faults.history import History
 from tests.faults.injector import KINDS
 from tests.faults.network import Loopback, Namespaces, Network
-from tests.faults.sandbox import INSIDE, enter
+from tests.faults.sandbox import is_inside
 
 WHY = {
     "cuts": "dropping packets needs network namespaces and iptables",
@@ -55,7 +54,11 @@ def main(arguments: list[str]) -> int:
         print(f"no such fault: {', '.join(sorted(unknown))}", file=sys.stderr)
         print(f"faults: {', '.join(KINDS)}", file=sys.stderr)
         return 2
-    lacking = "as asked" if asked.plain else enter("tests.faults", arguments)
+    lacking = ""
+    if not is_inside():
+        lacking = "as asked" if asked.plain else sandbox.lacking()
+        if not lacking:
+            return abs(sandbox.run_inside("tests.faults", arguments))
     directory = Path(asked.directory or tempfile.mkdtemp(prefix="uring-faults-")).absolute()
     directory.mkdir(parents=True, exist_ok=True)
     result: list[int] = []
@@ -80,7 +83,7 @@ def _surroundings(directory: Path, lacking: str) -> tuple[Network, type[disks.Fo
     """Return network and disks as good as they can be had, and what is possible with them."""
     network: Network = Loopback()
     disk: type[disks.Folder] = disks.Folder
-    if os.environ.get(INSIDE):
+    if is_inside():
         try:
             network = Namespaces()
         except (RuntimeError, OSError) as problem:

@@ -7,12 +7,13 @@ and with the last process the interfaces, rules, mounts and loop devices are gon
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from shutil import which
 
-NEEDED = ("unshare", "nsenter", "mount", "ip", "iptables")
+NEEDED = ("unshare", "nsenter", "setpriv", "mount", "ip", "iptables")
 """Commands of util-linux, iproute2 and iptables."""
 
 INSIDE = "URING_FAULTS_INSIDE"
@@ -40,24 +41,38 @@ def works(*words: str) -> bool:
     return True
 
 
-def enter(module: str, arguments: Sequence[str]) -> str:
-    """Run ``module`` again in namespaces of its own, in place of this process.
+def is_inside() -> bool:
+    """Tell whether this process has its namespaces."""
+    return bool(os.environ.get(INSIDE))
 
-    Returns only inside them (with "") or where they cannot be had (with the reason).  Without root
-    a user namespace is tried, in which most is possible as well.
-    """
-    if os.environ.get(INSIDE):
-        return ""
+
+def _words() -> list[str]:
+    words = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    # Without root a user namespace is tried, in which most is possible as well.
+    return words if os.geteuid() == 0 else [*words, "--map-root-user"]
+
+
+def lacking() -> str:
+    """Return why there can be no namespaces, or "" if there can."""
     missing = [each for each in NEEDED if which(each) is None]
     if missing:
         return f"there is no {' and no '.join(missing)} on this system"
-    words = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    if os.geteuid() != 0:
-        words.insert(1, "--map-root-user")
     try:
-        run(*words, "true")
+        run(*_words(), "true")
     except RuntimeError as problem:
         return f"no namespaces of its own ({problem})"
-    os.environ[INSIDE] = "1"
+    return ""
+
+
+def run_inside(module: str, arguments: Sequence[str]) -> int:
+    """Run ``module`` in namespaces of its own; return its exit code.
+
+    What ends this process ends the other one: SIGTERM is passed on as SIGKILL, which unshare does
+    not keep to itself, and SIGINT comes from the terminal to both.
+    """
     sys.stdout.flush()
-    return os.execvp(words[0], [*words, sys.executable, "-m", module, *arguments])
+    words = ["setpriv", "--pdeathsig", "KILL", *_words(), sys.executable, "-m", module, *arguments]
+    child = subprocess.Popen(words, env={**os.environ, INSIDE: "1"})
+    signal.signal(signal.SIGTERM, lambda *ignored: child.kill())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return child.wait()
