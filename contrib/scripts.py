@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.task import react
 
 from contrib.cluster import Cluster
 from contrib.running import run_cluster, say
-from uring.client import Client
+from uring.client import Change, Client, Watch
 from uring.errors import UringError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,25 +36,28 @@ def test_cluster(config: str) -> None:
 
 
 def monitor() -> None:
-    """Print every event of the node named on the command line as JSON lines, until it is gone."""
-    if len(sys.argv) > 2 or "-h" in sys.argv or "--help" in sys.argv:
-        sys.exit("usage: bin/monitor [HOST:PORT]   (127.0.0.1:8081 by default)")
-    address = sys.argv[1] if len(sys.argv) == 2 else "127.0.0.1:8081"
-    react(lambda reactor: Deferred.fromCoroutine(_monitor(reactor, address)))
+    """Print every event as one line of JSON, from whichever of the nodes named can be reached."""
+    if "-h" in sys.argv or "--help" in sys.argv:
+        sys.exit("usage: bin/monitor [HOST:PORT ...]   (127.0.0.1:8081 by default)")
+    addresses = sys.argv[1:] or ["127.0.0.1:8081"]
+    react(lambda reactor: Deferred.fromCoroutine(_monitor(reactor, addresses)))
 
 
-async def _monitor(reactor: Any, address: str) -> None:
-    try:
-        socket = await Client(address, reactor=reactor).connect_websocket()
-    except UringError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(1) from error
-    for channel in CHANNELS:
-        socket.listen(channel, partial(_print, channel))
-    await socket.closed
-    print(f"{address} closed the connection", file=sys.stderr)
-    raise SystemExit(1)
+async def _monitor(reactor: Any, addresses: list[str]) -> None:
+    async with Client(*addresses, reactor=reactor) as client:
+        try:
+            await client.status()
+        except UringError as error:
+            print(error, file=sys.stderr)
+            raise SystemExit(1) from error
+        await gatherResults([ensureDeferred(_print(client.watch(each))) for each in CHANNELS])
 
 
-def _print(channel: str, event: dict[str, Any]) -> None:
-    say(json.dumps({"channel": channel, "msg": event}))
+async def _print(watch: Watch) -> None:
+    """Print changes for ever; the watch goes on at another node when one is lost."""
+    async for news in watch:
+        if isinstance(news, Change):
+            line = {"channel": news.channel, "revision": news.revision, "msg": news.event}
+            say(json.dumps(line))
+        elif news.begins:
+            say(json.dumps({"channel": watch.channel, "snapshot": news.revision}))

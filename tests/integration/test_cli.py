@@ -96,6 +96,8 @@ class CommandTests(ProcessTestCase):
         done = json.loads(await self.uring("txn", str(body)))
         self.assertTrue(done["succeeded"])
         await self.uring("txn", str(body), code=3)
+        told = await self.uring("watch", "a/", "--from", "1", "--count", "2")
+        self.assertEqual([json.loads(line)["revision"] for line in told.splitlines()], [1, 2])
         body.write_text("[]")
         await self.uring("txn", str(body), code=2)
 

@@ -13,17 +13,21 @@ may still take effect.
 from uring.client.answers import Reply, RingNode, Swap
 from uring.client.rest import Client
 from uring.client.services import Item, Page, TxnResult, compare, delete_op, get_op, put_op
+from uring.client.watch import Change, Snapshot, Watch
 from uring.client.websocket import Subscription, WebSocketSession
 
 __all__ = [
+    "Change",
     "Client",
     "Item",
     "Page",
     "Reply",
     "RingNode",
+    "Snapshot",
     "Subscription",
     "Swap",
     "TxnResult",
+    "Watch",
     "WebSocketSession",
     "compare",
     "delete_op",

@@ -9,6 +9,7 @@ from uring.client.answers import ProtocolError, Reply, RingNode, Swap, check_bat
 from uring.client.services import ServiceClient, field, path
 from uring.client.tls import Trust
 from uring.client.transport import Transport
+from uring.client.watch import Watch
 from uring.client.websocket import WebSocketSession, connect
 
 DEFAULT_ENDPOINT = "127.0.0.1:8080"
@@ -205,6 +206,27 @@ class Client(ServiceClient):
     async def remove_ring_node(self, node: str) -> list[RingNode]:
         """Remove a node and return what is left; raises NotFound if the ring has no such node."""
         return ring((await self._ask("DELETE", path("mring", "node", node))).expect(200).json)
+
+    # Watching
+
+    def watch(
+        self,
+        channel: str = "kv",
+        *,
+        prefix: str = "",
+        start: int | None = None,
+        snapshot: bool = False,
+    ) -> Watch:
+        """Watch the changes of ``channel`` ("kv", "mring", "uring"), of keys with ``prefix``.
+
+        From revision ``start`` on (to resume: the watch's ``next``), or from now on; with
+        ``snapshot`` first what there is.  Goes on at the next endpoint when one is lost.
+        """
+        return Watch(self, self._reactor, channel, prefix, start, snapshot)
+
+    def move_on(self) -> None:
+        """Ask the next endpoint from now on."""
+        self._transport.move_on()
 
     # The socket
 

@@ -99,6 +99,33 @@ class WebSocketSession:
         self._listeners: dict[str, list[EventListener]] = {}
         self._subscriptions: list[Subscription] = []
         self._gone: str | None = None
+        self.observer: Callable[[dict[str, Any]], None] | None = None
+        """Takes every message instead of the session, for a conversation of another kind."""
+        self.transport: Any = None
+        """The connection, where there is one."""
+
+    # The connection
+
+    def pause(self) -> None:
+        """Read no more until :meth:`resume`: the server holds back what it has to tell."""
+        if self.transport is not None:
+            self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self.transport is not None:
+            self.transport.resumeProducing()
+
+    def drop(self) -> None:
+        """End the connection at once, whatever the other side does."""
+        if self.transport is not None:
+            self.transport.abortConnection()
+        elif self._gone is None:
+            self._hang_up()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message; raises Unavailable if the connection is closed."""
+        self._send(message)
 
     # Requests
 
@@ -199,6 +226,8 @@ class WebSocketSession:
                     self._reply(each)
         elif not isinstance(message, dict):
             _log.warn("the server sent something that is no object")
+        elif self.observer is not None:
+            self.observer(message)
         elif isinstance(event := message.get("Msg"), dict):
             self._publish(event)
         elif isinstance(selected := message.get("Selected"), dict):
@@ -282,6 +311,7 @@ class _Protocol(WebSocketClientProtocol):  # type: ignore[misc]
         self.session = WebSocketSession(
             factory.reactor, self.send_text, self.sendClose, factory.timeout
         )
+        self.session.transport = transport
         factory.opened.callback(self.session)
 
     def send_text(self, payload: bytes) -> None:
