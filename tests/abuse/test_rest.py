@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
+from twisted.logger import formatEvent, globalLogPublisher
 
 from tests.support.http import SiteTestCase, complete, parse
 from uring.api.limits import Limits
@@ -370,6 +371,10 @@ class SlowTests(SiteTestCase):
 
     async def test_five_hundred_slow_clients(self) -> None:
         """R20, R14: five hundred that send byte by byte are all closed in time; one is served."""
+        lines: list[Any] = []
+        observer: Any = lines.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         clients = [await self.connect() for _ in range(500)]
         for client in clients:
             client.write(b"GET /status HTTP/1.1\r\nX: ")
@@ -382,6 +387,8 @@ class SlowTests(SiteTestCase):
         for client in clients:
             self.assertEqual(await client.until_closed(), b"")
         await self.alive()
+        about_clients = [each for each in lines if "timing out" in formatEvent(each)]
+        self.assertEqual(about_clients, [], "strangers could fill the log")
 
     async def test_idle_connections(self) -> None:
         """R22: newcomers beyond the bound are closed; those who were there are served."""

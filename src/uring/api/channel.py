@@ -199,6 +199,11 @@ class UringChannel(HTTPChannel):
         self.quiet_since = self.site.now
         super().requestDone(request)
 
+    def forceAbortClient(self) -> None:
+        # Twisted logs a line for each: who opens many connections could fill the log.
+        transport: Any = self.transport
+        transport.abortConnection()
+
     # -- time ------------------------------------------------------------------------------------
 
     def check(self, now: float, limits: Limits) -> None:
