@@ -19,12 +19,15 @@ from tests.faults.history import Call, History, now
 from tests.faults.injector import KINDS, PROCESSES, SURROUNDINGS, Injector, Kind
 from tests.faults.network import Network
 from tests.faults.nodes import Cluster, Slot, Stuck
+from tests.faults.watching import Watcher, check_watches
+from uring.client import Client
 from uring.errors import UringError
 
 CLIENTS = 12
 PAUSE = 0.012
 """Mean seconds that a client waits before it goes on."""
 RING = 32
+WATCHERS = 2
 
 
 @define
@@ -72,6 +75,7 @@ class Campaign:
     history: History = field(init=False)
     cluster: Cluster = field(init=False)
     clients: list[HistoryClient] = field(factory=list, init=False)
+    watchers: list[Watcher] = field(factory=list, init=False)
     stuck: bool = field(default=False, init=False)
     finals: int = field(default=0, init=False)
     """Reads at the end that were compared."""
@@ -102,18 +106,46 @@ class Campaign:
             await self.cluster.form(self.plan.nodes)
             self.history.note(f"a cluster of {self.plan.nodes}: {' '.join(self.cluster.options)}")
             self.history.began = now()
+            self._start_watching()
             await self._work()
             await self._compare()
+            await self._catch_up()
         except Stuck as problem:
             self.stuck = True
             self.history.violated(str(problem))
         finally:
             self.history.close()
+            for watcher in self.watchers:
+                why = await watcher.stop()
+                if why:
+                    self.history.violated(why)
             await self._keep()
             await self.cluster.end()
             if watching is not None:
                 await watching
         self._check()
+
+    # -- watches ---------------------------------------------------------------------------------
+
+    def _start_watching(self) -> None:
+        addresses = [slot.address for slot in self.cluster.slots.values()]
+        for turn in range(WATCHERS):
+            endpoints = addresses[turn:] + addresses[:turn]
+            self.watchers.append(Watcher(Client(*endpoints, reactor=self.reactor, timeout=4.0)))
+        for watcher in self.watchers:
+            watcher.start()
+
+    async def _catch_up(self) -> None:
+        """Wait until the watches have been told everything."""
+        if self.stuck:
+            return
+        slot = self.cluster.inhabited()[0]
+        revision = (await slot.admin.status())["revision"]
+
+        async def told() -> bool:
+            return all(watcher.next > revision for watcher in self.watchers)
+
+        await self.cluster.until(f"that the watches are told of revision {revision}", told)
 
     # -- clients and faults ----------------------------------------------------------------------
 
@@ -230,6 +262,8 @@ class Campaign:
                 self.history.violated(f"the nodes hold different values of {key}: {values}")
 
     def _check(self) -> None:
+        for wrong in check_watches(self.watchers, self.history.checked()):
+            self.history.violated(wrong)
         for key, operations in by_key(self.history.checked()).items():
             for wrong in check_key(operations):
                 self.history.violated(f"{key}: {wrong}")

@@ -133,6 +133,11 @@ def _report(campaign: Campaign, directory: Path, again: str, keep: bool) -> int:
         f"{again}   ({campaign.plan.nodes} nodes, {' '.join(campaign.cluster.options)})",
         *lines(history),
         f"values compared on all nodes at the end: {campaign.finals}",
+        "changes told to watches: "
+        + ", ".join(
+            f"{len(watcher.events)} ({len(watcher.begun_anew)} snapshots)"
+            for watcher in campaign.watchers
+        ),
         f"violations: {len(history.violations)}",
         *history.violations[:20],
     ]
