@@ -9,11 +9,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.node import ELECTION, Bench, make_bench
 from tests.support.watching import Recorder
+from uring import node
 from uring.errors import OutcomeUnknown, Overloaded, Unavailable
 from uring.machines.commands import Get, Old, Put
 from uring.machines.proposal import Proposal, encode
 from uring.members import Administration
-from uring.node import ALONE_BYTES
+from uring.node import ALONE_BYTES, Node
 from uring.raft.messages import Append, Heartbeat
 from uring.store.failures import StoreFailed
 from uring.store.state import StateStore
@@ -260,6 +261,34 @@ class DiskTests(NodeTestCase):
             bench.settle()
         status = bench.node.status()
         self.assertEqual((status["role"], status["faults"]), ("Leader", []))
+
+
+class TurnTests(NodeTestCase):
+    """The length of a turn."""
+
+    def test_long_work_stopped_the_reactor(self) -> None:
+        """A log that is applied after a restart, or whatever takes long, is done in many turns."""
+        self.patch(node, "TURN_SECONDS", -1.0)
+        bench = self.leader()
+        bench.disk.is_quick = True
+        rounds: list[int] = []
+        turn, take = Node._turn, Node._take_ready
+
+        def turned(each: Node) -> None:
+            rounds.append(0)
+            turn(each)
+
+        def taken(each: Node) -> None:
+            rounds[-1] += 1
+            take(each)
+
+        self.patch(Node, "_turn", turned)
+        self.patch(Node, "_take_ready", taken)
+        answers = [bench.submit(Put("a", str(number))) for number in range(3)]
+        bench.settle()
+        self.assertEqual(max(rounds), 1)
+        self.assertEqual([len(each) for each in answers], [1, 1, 1])
+        self.assertEqual(bench.query(Get("a"), stale=True), ["2"])
 
 
 class ForwardTests(NodeTestCase):

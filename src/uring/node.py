@@ -62,6 +62,9 @@ ALONE_BYTES = 4096
 """Entries of at most so many bytes may be synced in the reactor thread: some commands of some
 clients.  Where more of them gather, it has better things to do than to wait for the disk."""
 
+TURN_SECONDS = 0.02
+"""After so long a turn lets the reactor look after everything else."""
+
 HELD_FACTOR = 16
 """How many times its usual size the log may have while a follower gets a snapshot: as much may be
 written meanwhile, and the follower needs it afterwards."""
@@ -506,7 +509,7 @@ class Node:
         call, self._turn_call = self._turn_call, None
         if call is not None and call.active():
             call.cancel()
-        more = True
+        more, began = True, self.clock.seconds()
         while more and self._running:
             # What comes while a leader's disk is writing makes one entry afterwards: entries that
             # wait for that disk one by one cost a message to each follower and an answer each.
@@ -517,6 +520,9 @@ class Node:
             # Others wait for what is written here, and the disk works while this thread applies.
             more = self._write()
             more = self._apply_committed() or more
+            if more and self.clock.seconds() - began > TURN_SECONDS:
+                self.wake()  # what is left, a log to apply after a restart, waits for the next turn
+                break
         if not self._installing:
             for read in self.reads.ready(self.directory.state.applied_index):
                 read.done(self.machines.query(self.directory.state, read.query))
