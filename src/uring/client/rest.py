@@ -207,6 +207,34 @@ class Client(ServiceClient):
         """Remove a node and return what is left; raises NotFound if the ring has no such node."""
         return ring((await self._ask("DELETE", path("mring", "node", node))).expect(200).json)
 
+    async def plan_ring(
+        self,
+        add: Sequence[str | dict[str, Any]] = (),
+        remove: Sequence[str] = (),
+        weights: Mapping[str, int] | None = None,
+    ) -> dict[str, Any]:
+        """Return what a change of the ring would come to; its "plan" is for :meth:`commit_ring`."""
+        body = {
+            "add": list(add),
+            "remove": list(remove),
+            "weights": dict(weights or {}),
+            "format": "ranges",
+        }
+        answer = await self._ask("POST", "/mring/plan", body)
+        return cast(dict[str, Any], answer.expect(200).json)
+
+    async def commit_ring(self, plan: dict[str, Any]) -> list[RingNode]:
+        """Do exactly what was planned, or raise Conflict; return the whole ring."""
+        return ring((await self._ask("POST", "/mring/commit", {"plan": plan})).expect(200).json)
+
+    async def ring_vnode(self, vnode: int) -> dict[str, Any]:
+        """Return the owner, target, state and replicas of a vnode."""
+        return cast(dict[str, Any], await self._read(f"/mring/vnode/{vnode}"))
+
+    async def ring_handoffs(self, start: int = 0) -> dict[str, Any]:
+        """Return the limits, who takes part, and what is not handed off yet."""
+        return cast(dict[str, Any], await self._read(f"/mring/handoff?start={start}"))
+
     # Watching
 
     def watch(
