@@ -11,14 +11,15 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, cast
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from uring import backup
+from uring import backup, status
 from uring.api.gateway import Done
+from uring.compaction import Compaction
 from uring.errors import Overloaded, Unavailable
 from uring.lessor import Lessor
 from uring.machines import leases
@@ -27,6 +28,7 @@ from uring.machines.events import Event
 from uring.machines.table import Applied, Machines
 from uring.measures import Measures
 from uring.members import Administration, Member, decode_member
+from uring.nodesettings import NodeSettings
 from uring.notices import CommitNotices
 from uring.proposals import Proposals
 from uring.raft.core import RawNode
@@ -64,38 +66,6 @@ clients.  Where more of them gather, it has better things to do than to wait for
 
 TURN_SECONDS = 0.02
 """After so long a turn lets the reactor look after everything else."""
-
-HELD_FACTOR = 16
-"""How many times its usual size the log may have while a follower gets a snapshot: as much may be
-written meanwhile, and the follower needs it afterwards."""
-
-
-@frozen(kw_only=True)
-class NodeSettings:
-    """What a node needs to know of time and bounds.  Times are seconds."""
-
-    node_id: int
-    address: str
-    version: str
-    tick: float = 0.05
-    election: float = 1.0
-    lost_leader: float = 0.1
-    """About how long to wait with a campaign once the leader's process is known to have ended;
-    0 to wait for an election time-out then, too."""
-    request_timeout: float = 5.0
-    waiting_commands: int = 100_000
-    waiting_bytes: int = 64 << 20
-    log_entries_max: int = 10_000
-    """Applied entries that the log keeps before the oldest are dropped."""
-    log_bytes_max: int = 64 << 20
-    history_entries: int = 100_000
-    """Changes that are kept for those who watch, at the most,"""
-    history_bytes: int = 64 << 20
-    """and how many bytes of them."""
-    trailing_entries: int = 5_000
-    """Applied entries that stay in the log for followers that are a little behind."""
-    disk_reserve: int = 0
-    """Bytes that must be free for new data to be taken; 0 to watch nothing."""
 
 
 @define
@@ -135,6 +105,7 @@ class Node:
     reports: Reports = field(init=False)
     space: DiskSpace = field(init=False)
     notices: CommitNotices = field(init=False)
+    compaction: Compaction = field(init=False)
     _turn_call: IDelayedCall | None = field(default=None, init=False)
     _tick_call: IDelayedCall | None = field(default=None, init=False)
     _campaign_call: IDelayedCall | None = field(default=None, init=False)
@@ -148,8 +119,8 @@ class Node:
     _late_state: HardState | None = field(default=None, init=False)
     """A commit index that is written with whatever is written next."""
     _writing: bool = field(default=False, init=False)
-    _compacting: bool = field(default=False, init=False)
-    _installing: bool = field(default=False, init=False)
+    installing: bool = field(default=False, init=False)
+    """A snapshot is taking the place of the state."""
     _postponed: bool = field(default=False, init=False)
     """Batches wait because leadership was being handed over."""
     _running: bool = field(default=False, init=False)
@@ -196,10 +167,11 @@ class Node:
         )
         self.notices = CommitNotices(self.clock, self._send_to, self._guarded)
         self.reports = Reports(self, self.facts)
+        self.compaction = Compaction(self)
 
     def _view(self) -> Any:
         """Return the state as it is; None while it is replaced, or once its store has failed."""
-        if self._installing or self.directory.failed:
+        if self.installing or self.directory.failed:
             return None
         return self.directory.state.view()
 
@@ -293,7 +265,7 @@ class Node:
 
     def query(self, query: Query, done: Callable[[Any], None], stale: bool = False) -> None:
         """See Gateway."""
-        if self._installing:
+        if self.installing:
             done(Unavailable("a snapshot is being installed; try again"))
         elif stale:
             done(self.machines.query(self.directory.state, query))
@@ -456,7 +428,7 @@ class Node:
         self.transfers.sweep(now)
         self.space.check(now)
         self.hub.sweep()
-        self.lessor.tick(self.raft.is_leader and not self._installing, gap)
+        self.lessor.tick(self.raft.is_leader and not self.installing, gap)
         self.reports.sweep(now)
         backup.sweep(self, now)
         if not self.raft.is_leader:
@@ -523,7 +495,7 @@ class Node:
             if more and self.clock.seconds() - began > TURN_SECONDS:
                 self.wake()  # what is left, a log to apply after a restart, waits for the next turn
                 break
-        if not self._installing:
+        if not self.installing:
             for read in self.reads.ready(self.directory.state.applied_index):
                 read.done(self.machines.query(self.directory.state, read.query))
 
@@ -641,7 +613,7 @@ class Node:
             written()
             self._turn()
 
-        self._in_thread(self.disk, batch, LOG_FAILED, done)
+        self.in_thread(self.disk, batch, LOG_FAILED, done)
         return False
 
     def _is_alone(self, entries: Sequence[Entry]) -> bool:
@@ -686,7 +658,7 @@ class Node:
         self._apply_committed()  # to the state that goes; it may be asked until then
         job = self.transfers.install(meta)
         self._late_state = None  # of the log that goes
-        self._writing = self._installing = True
+        self._writing = self.installing = True
 
         def state_replaced() -> None:
             job.done()
@@ -695,7 +667,7 @@ class Node:
 
             def log_begun() -> None:
                 batch.done()
-                self._writing = self._installing = False
+                self._writing = self.installing = False
                 self.transfers.installed()
                 self.administration.reload()
                 self.mesh.set_members(self.addresses())
@@ -703,11 +675,11 @@ class Node:
                 self._deliver(append.responses)
                 self.wake()
 
-            self._in_thread(self.disk, batch, LOG_FAILED, log_begun)
+            self.in_thread(self.disk, batch, LOG_FAILED, log_begun)
 
-        self._in_thread(self.disk, job, "a snapshot could not be installed", state_replaced)
+        self.in_thread(self.disk, job, "a snapshot could not be installed", state_replaced)
 
-    def _in_thread(self, thread: Any, job: Any, what: str, then: Callable[[], None]) -> None:
+    def in_thread(self, thread: Any, job: Any, what: str, then: Callable[[], None]) -> None:
         """Run ``job.write`` in ``thread``, then ``then`` here; what fails ends the node."""
 
         def finished(result: object) -> None:
@@ -715,52 +687,6 @@ class Node:
                 then()
 
         thread.submit(job.write, lambda result: self._guarded(lambda: finished(result)))
-
-    def _compact(self) -> None:
-        """Sync the state when much of it is not; drop old entries that it then covers."""
-        settings, log, state = self.settings, self.directory.log, self.directory.state
-        applied: int = state.applied_index
-        kept = applied - log.first_index() + 1
-        is_long = kept >= settings.log_entries_max + settings.trailing_entries or (
-            log.bytes_kept >= settings.log_bytes_max and kept > 1
-        )
-        if self._compacting or self._installing or not (is_long or state.wants_sync):
-            return
-        target = applied - min(settings.trailing_entries, kept // 2) if is_long else 0
-        if log.bytes_kept < HELD_FACTOR * settings.log_bytes_max:
-            target = min(target, self.transfers.held_from(self.clock.seconds()))
-        if not (state.wants_sync or target >= log.first_index()):
-            return
-        self._compacting = True
-        job = state.sync()
-
-        def synced() -> None:
-            job.done()
-            if target < log.first_index() or self._installing:
-                self._compacting = False
-                return
-            batch = log.compact(target, log.term(target))
-
-            def compacted() -> None:
-                batch.done()
-                self._collect_garbage()
-
-            self._in_thread(self.disk, batch, "the log could not be compacted", compacted)
-
-        self._in_thread(self.background, job, "the state could not be synced", synced)
-
-    def _collect_garbage(self) -> None:
-        """Delete compacted entries, some at a time, between the writes of the log."""
-        batch = None if self._installing else self.directory.log.collect_garbage()
-        if batch is None:
-            self._compacting = False
-            return
-
-        def done() -> None:
-            batch.done()
-            self._collect_garbage()
-
-        self._in_thread(self.disk, batch, "the log could not be compacted", done)
 
     # -- applying --------------------------------------------------------------------------------
 
@@ -802,7 +728,7 @@ class Node:
         self.hub.publish(before, events)
         for event in members_changed:
             self.hub.publish_local(event)
-        self._compact()
+        self.compaction.drive()
 
     def _measure_applied(
         self, entries: Sequence[Entry], applied: Sequence[Applied], began: float
@@ -885,36 +811,7 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """See Gateway."""
-        conf, log = self.raft.conf_state, self.directory.log
-        addresses = self.addresses()
-        leader = self.raft.leader_id
-        ids = sorted({*conf.voters, *conf.learners, *conf.voters_outgoing})
-        return {
-            "id": self.id,
-            "role": self.role(),
-            "term": self.raft.term,
-            "leader": leader or None,
-            "leader_address": addresses.get(leader),
-            "last_index": log.last_index(),
-            "first_index": log.first_index(),
-            "commit_index": self.raft.commit,
-            "applied_index": self.directory.state.applied_index,
-            "revision": self.hub.history.next - 1,
-            "oldest_revision": self.hub.history.oldest,
-            "members": [
-                {
-                    "id": node_id,
-                    "address": addresses.get(node_id, ""),
-                    "voter": node_id in conf.voters,
-                }
-                for node_id in ids
-            ],
-            "cluster": self.directory.identity.cluster_id.hex() or None,
-            "connected": sorted(self.mesh.connected()),
-            "faults": self.faults(),
-            "reactor_delay_max_ms": round(self.measures.longest_delay.ever * 1000, 1),
-            "version": self.settings.version,
-        }
+        return status.shown(self)
 
     def faults(self) -> list[str]:
         """Return what is wrong with this node, in words."""
@@ -922,21 +819,11 @@ class Node:
 
     def gauges(self) -> dict[str, float]:
         """See Gateway."""
-        facts = self.facts()
-        return {
-            "log_bytes": self.directory.log.bytes_kept,
-            "waiting_commands": self.proposals.waiting,
-            "waiting_bytes": self.proposals.waiting_bytes,
-            "waiting_reads": self.reads.waiting,
-            "leases": self.lessor.measured,
-            "disk_free_bytes": facts.get("disk_free", -1),
-            "uptime_seconds": facts.get("uptime", 0),
-            "reactor_delay_max_seconds": self.measures.longest_delay.ever,
-        }
+        return status.gauges(self)
 
     def begin_backup(self) -> backup.Backup:
         """See Gateway."""
-        if self._installing or not self._running:
+        if self.installing or not self._running:
             raise Unavailable("a snapshot is being installed, or the node is stopping; try again")
         return backup.begin(self)
 

@@ -34,7 +34,8 @@ from uring.faults import UnhandledErrors
 from uring.machines.commands import SetSize
 from uring.machines.table import Machines
 from uring.members import found_cluster
-from uring.node import Node, NodeSettings
+from uring.node import Node
+from uring.nodesettings import NodeSettings
 from uring.options import Options, Settings
 from uring.peers.address import advertised, client_endpoint, listener
 from uring.peers.door import PeerOrHttpFactory

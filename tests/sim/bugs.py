@@ -185,7 +185,7 @@ def _() -> list[Patch]:
 def _() -> list[Patch]:
     def install(self: Any, append: Any) -> None:
         meta = append.snapshot.meta
-        self._writing = self._installing = True
+        self._writing = self.installing = True
         self.directory.log.applied_floor = None
         batch = self.directory.log.prepare(append.hard_state, append.entries, meta)
 
@@ -195,16 +195,16 @@ def _() -> list[Patch]:
 
             def state_replaced() -> None:
                 job.done()
-                self._writing = self._installing = False
+                self._writing = self.installing = False
                 self.transfers.installed()
                 self.administration.reload()
                 self.mesh.set_members(self.addresses())
                 self._deliver(append.responses)
                 self.wake()
 
-            self._in_thread(self.disk, job, "", state_replaced)
+            self.in_thread(self.disk, job, "", state_replaced)
 
-        self._in_thread(self.disk, batch, "", log_begun)
+        self.in_thread(self.disk, batch, "", log_begun)
 
     return [(node_module.Node, "_install", install)]
 

@@ -26,7 +26,7 @@ from tests.sim.scripts import Stage
 from tests.sim.stores import Crashed, Files, open_files, simulated_files
 from tests.sim.watchers import Watcher
 from uring.members import Member, encode_member
-from uring.node import NodeSettings
+from uring.nodesettings import NodeSettings
 from uring.raft.core import RawNode
 from uring.raft.membership import encode_conf_change
 from uring.raft.settings import Settings

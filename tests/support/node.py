@@ -12,7 +12,8 @@ from twisted.internet.task import Clock
 from tests.support.disk import ManualDisk
 from uring.machines.table import Machines
 from uring.members import found_cluster
-from uring.node import Node, NodeSettings
+from uring.node import Node
+from uring.nodesettings import NodeSettings
 from uring.raft.core import RawNode
 from uring.raft.settings import Settings
 from uring.store.directory import DataDirectory, open_directory
