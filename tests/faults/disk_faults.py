@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.faults.injector import PROCESSES, Injector, kind
 from tests.faults.nodes import Slot
 from tests.faults.process_faults import again
+from tests.faults.sandbox import run
 from uring.errors import UringError
 
 TORN_MAX = 512
@@ -56,6 +57,8 @@ async def copy(faults: Injector) -> None:
             fault.detail += f", {torn} bytes of the state's write-ahead log are missing"
         cluster.wipe(slot)
         beside.rename(slot.data)
+        # What the node had synced must not be lost to a later power cut because we copied it.
+        run("sync", "--file-system", str(slot.data))
         await faults.pause(0.0, 1.0)
         cluster.start(slot)
         await faults.serving(slot)
