@@ -168,7 +168,7 @@ class Properties:
             hard.term == before.term and before.vote not in (0, hard.vote)
         ):
             self.violated(f"node {life.id} had {before} on disk and comes back with {hard}")
-        self._seen[life.id] = Seen(installed=state.installed)
+        self._seen[life.id] = Seen(installed=state.installed, conf=state.conf_state)
         self._compare_state(life)
 
     def stopped(self, life: Life) -> None:
@@ -275,11 +275,14 @@ class Properties:
         leader = self._leaders.setdefault(term, (life.id, life.number))
         if leader != (life.id, life.number):
             self.violated(f"5.2: {leader[0]} and {life.id} both lead term {term}")
-        self._check_votes(life, term)
-        if life.id not in life.node.raft.conf_state.voters:
-            outgoing = life.node.raft.conf_state.voters_outgoing
-            if life.id not in outgoing:
-                self.violated(f"6: {life.id} leads term {term} and is no voter")
+        # A turn may elect a leader, commit what its log has, and apply a change of the members: the
+        # election was held among those of before.
+        confs = (self._seen[life.id].conf, life.node.raft.conf_state)
+        lacking = [self._lacking_votes(life, term, conf) for conf in confs]
+        if all(lacking):
+            self.violated(f"5.2: {life.id} leads term {term} by the votes of {lacking[-1]}")
+        if not any(life.id in (*conf.voters, *conf.voters_outgoing) for conf in confs):
+            self.violated(f"6: {life.id} leads term {term} and is no voter")
         # What a later term has committed, a leader of an earlier one that wins late need not have.
         last = max((to for to, by in self._commits.items() if by < term), default=0)
         if log.last_index < last:
@@ -288,9 +291,11 @@ class Properties:
             if log.term(index) != self._committed[index]:
                 self.violated(f"5.4: leader {life.id} of term {term} has another entry {index}")
 
-    def _check_votes(self, life: Life, term: int) -> None:
-        """The leader's own vote need not be on its disk if those of the others are enough."""
-        conf = life.node.raft.conf_state
+    def _lacking_votes(self, life: Life, term: int, conf: ConfState) -> str:
+        """Say whose votes there are and of whom, if these are no quorum of ``conf``; nothing if so.
+
+        The leader's own vote need not be on its disk if those of the others are enough.
+        """
         for voters in (conf.voters, conf.voters_outgoing):
             states = {voter: Durable(self.world.hosts[voter]).hard_state for voter in voters}
             have = [
@@ -299,9 +304,8 @@ class Properties:
                 if hard.term > term or (hard.term, hard.vote) == (term, life.id)
             ]
             if voters and len(have) <= len(voters) // 2:
-                self.violated(
-                    f"5.2: {life.id} leads term {term} by the votes of {have} of {voters}"
-                )
+                return f"{have} of {voters}"
+        return "" if conf.voters else "nobody"
 
     def _look_at_commit(self, life: Life, seen: Seen, commit: int) -> None:
         """What is committed stays, and is on the disks of a quorum when it becomes so."""
