@@ -21,10 +21,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "uring.wire": ("uring.raft.types", "uring.raft.messages"),
     "uring.store": ("uring.errors", "uring.raft.types", "uring.raft.storage", "uring.wire.codec"),
     "uring.peers": ("uring.errors", "uring.raft.messages", "uring.sockets", "uring.wire"),
+    "uring.access": ("uring.machines.commands",),
     "uring.watch": ("uring.errors", "uring.machines", "uring.store.history"),
     "uring.proposals": ("uring.errors", "uring.machines"),
     "uring.reads": ("uring.errors", "uring.machines.commands"),
     "uring.api": (
+        "uring.access",
         "uring.errors",
         "uring.machines.commands",
         "uring.machines.limits",
@@ -52,7 +54,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "uring.sockets": (),
     "uring.supervision": (),
     "uring.timers": (),
-    "uring.security": ("uring.options", "uring.peers"),
+    "uring.security": ("uring.access", "uring.options", "uring.peers"),
     "uring.restore": (
         "uring.backup",
         "uring.machines.table",
@@ -73,6 +75,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 """What each room may import of the project, besides itself."""
 
 NODE = (
+    "uring.access",
     "uring.api.gateway",
     "uring.errors",
     "uring.machines",

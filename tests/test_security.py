@@ -8,6 +8,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from contrib.certificates import Authority
+from uring import security
+from uring.access import Access
+from uring.machines.commands import Token
 from uring.options import Options
 from uring.security import SECRET_VARIABLE, Security, secure
 
@@ -64,6 +67,27 @@ class ExposureTests(SecurityTestCase):
         self.secure("-e", self.ssl("10.0.0.7"), *secret)
         self.secure("-e", self.ssl("10.0.0.7"), *self.peer_tls)
         self.secure("-e", "127.0.0.1:1", "--http", self.ssl("10.0.0.7"))
+
+    def test_tokens_that_can_be_read(self) -> None:
+        """With the first token a node says once that others may see it on its way."""
+        said: list[str] = []
+        self.patch(security._log, "warn", lambda text, **more: said.append(text.format(**more)))
+        token = Token("a" * 16, bytes(32), "admin", (), "", 0)
+        for words, count in (
+            (("-e", "127.0.0.1:1"), 0),
+            (("-e", self.ssl("10.0.0.7"), *self.peer_tls), 0),
+            (("-e", "127.0.0.1:1", "--http", "10.0.0.7:2", "--insecure"), 1),
+        ):
+            found, access = self.secure(*words), Access()
+            said.clear()
+            options = Options()
+            options.parseOptions(list(words))
+            found.warn_of_tokens(options.settings, access)
+            self.assertEqual(said, [])
+            for tokens in ([token], [], [token]):
+                access.replace(tokens)
+            self.assertEqual(len(said), count, words)
+            self.assertTrue(all("10.0.0.7:2" in each for each in said))
 
     def test_insecure(self) -> None:
         """Who says so may do without."""

@@ -23,6 +23,29 @@ class BadRequest(UringError):
     code = 400
 
 
+class Unauthorized(UringError):
+    """Nobody knows who asks: no token was given, or one that does not exist."""
+
+    code = 401
+
+
+class Forbidden(UringError):
+    """Who asks may not do that."""
+
+    code = 403
+
+
+class TooManyFailures(UringError):
+    """Too many wrong tokens came from the same address."""
+
+    code = 429
+
+    def __init__(self, reason: str, retry_after: int = 1) -> None:
+        """``retry_after`` is in seconds."""
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
 class NotFound(UringError):
     """What the request names does not exist."""
 

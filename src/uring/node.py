@@ -18,11 +18,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from uring import backup, status
+from uring.access import Access
 from uring.api.gateway import Done
 from uring.compaction import Compaction
 from uring.errors import Overloaded, Unavailable
 from uring.lessor import Lessor
-from uring.machines import leases
+from uring.machines import leases, tokens
 from uring.machines.commands import Command, Query
 from uring.machines.events import Event
 from uring.machines.table import Applied, Machines
@@ -90,6 +91,7 @@ class Node:
     facts: Callable[[], dict[str, float]] = dict
     """What only the surroundings know of this node; see :class:`uring.reports.Reports`."""
     measures: Measures = field(factory=Measures)
+    access: Access = field(factory=Access)
     backups: list[backup.Backup] = field(factory=list, init=False)
     """Those under way."""
     free_bytes: Callable[[], int] | None = None
@@ -144,6 +146,7 @@ class Node:
             limit=settings.waiting_commands,
             retry=settings.election / 2,
         )
+        self.access.replace(tokens.every(self.directory.state))
         self.administration = Administration(self)
         self.transfers = Transfers(self)
         self.hub = Hub(
@@ -663,6 +666,7 @@ class Node:
         def state_replaced() -> None:
             job.done()
             self.hub.replaced(self.machines.revision(self.directory.state))
+            self.access.replace(tokens.every(self.directory.state))
             batch = self.directory.log.prepare(append.hard_state, append.entries, meta)
 
             def log_begun() -> None:
@@ -705,6 +709,7 @@ class Node:
         events: list[Event] = []
         before = 0
         members_changed: list[dict[str, object]] = []
+        tokens_changed = False
         for entry in apply.entries:
             if entry.kind is not EntryKind.NORMAL:
                 members_changed.append(self._apply_conf_change(entry, transaction))
@@ -716,10 +721,13 @@ class Node:
                     events.extend(outcome.events)
                 if outcome.leases:
                     self.lessor.touched(outcome.leases)
+                tokens_changed = tokens_changed or outcome.tokens
         if apply.entries:
             last = apply.entries[-1]
             self.hub.keep(last.index, events)
             transaction.commit(last.index, last.term)
+        if tokens_changed:
+            self.access.replace(tokens.every(state))
         for response in apply.responses:
             self.raft.step(response)
         self._measure_applied(apply.entries, applied, began)

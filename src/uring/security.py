@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 from twisted.logger import Logger
 
+from uring.access import Access
 from uring.options import Settings
 from uring.peers.address import is_local, listener
 from uring.peers.proof import Secret
@@ -46,6 +47,26 @@ class Security:
         """Whether there is anything to read again."""
         return self.peer_tls is not None or bool(self.https)
 
+    def warn_of_tokens(self, settings: Settings, access: Access) -> None:
+        """Say so, once, when there are tokens that can be read on their way."""
+        exposed = [
+            endpoint
+            for endpoint in _endpoints(settings)
+            if not is_local(endpoint) and endpoint not in self.https
+        ]
+
+        def check() -> None:
+            if access.required and exposed:
+                _log.warn(
+                    "insecure: tokens come to {endpoints} without TLS: whoever can see packets "
+                    "can take them out",
+                    endpoints=", ".join(exposed),
+                )
+                exposed.clear()
+
+        access.on_change.append(check)
+        check()
+
     def names(self) -> frozenset[str]:
         """Return the names for which clients are shown a certificate."""
         return frozenset().union(*(names_in(tls.files.own()) for tls in self.https.values()))
@@ -57,7 +78,7 @@ def secure(settings: Settings, reactor: Any) -> Security:
     Raises ValueError, one line that says what to do, for a file that cannot be used, and where
     others could listen or pass for a node and nobody said that they may.
     """
-    endpoints = [settings.endpoint] + ([settings.http] if settings.http is not None else [])
+    endpoints = _endpoints(settings)
     https = {}
     for endpoint in endpoints:
         files = listener(reactor, endpoint).files
@@ -66,6 +87,10 @@ def secure(settings: Settings, reactor: Any) -> Security:
     security = Security(_peer_tls(settings), _secret(settings), https)
     _check_exposure(settings, security, endpoints)
     return security
+
+
+def _endpoints(settings: Settings) -> list[str]:
+    return [settings.endpoint] + ([settings.http] if settings.http is not None else [])
 
 
 def _peer_tls(settings: Settings) -> PeerTls | None:

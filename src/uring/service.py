@@ -236,6 +236,7 @@ class NodeService(Service):
         self._listen(settings.endpoint, mesh.factory)
         if settings.http is not None:
             self._listen(settings.http, None)
+        self.security.warn_of_tokens(settings, node.access)
         for address in settings.peers:
             mesh.add_seed(address)
         mesh.start()

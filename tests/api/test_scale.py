@@ -13,6 +13,7 @@ from tests.support.gateway import FakeGateway
 from tests.support.http import SiteTestCase
 from uring.api import websocket
 from uring.api.channel import UringChannel
+from uring.api.doors import Doors
 from uring.api.limits import Limits
 from uring.api.plain import PlainParser
 from uring.api.request import UringRequest
@@ -32,12 +33,17 @@ class Receiver:
             again.flush_later(self)  # type: ignore[arg-type]
 
 
+def make_factory(clock: Clock) -> SessionFactory:
+    doors = Doors(FakeGateway(), Limits(), clock, lambda gateway, actor: (None, None))
+    return SessionFactory(doors, Limits(), clock, "1.2.3")
+
+
 class TurnTests(SynchronousTestCase):
     """What leaves in one turn."""
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.factory = SessionFactory(FakeGateway(), Limits(), self.clock, "1.2.3")
+        self.factory = make_factory(self.clock)
         self.sent: list[int] = []
 
     def test_many_are_spread_over_turns(self) -> None:
@@ -67,10 +73,10 @@ class TurnTests(SynchronousTestCase):
 
         said: list[str] = []
         self.patch(websocket._log, "warn", said.append)
-        SessionFactory(FakeGateway(), Limits(), self.clock, "1.2.3")
+        make_factory(self.clock)
         self.assertEqual(said, [])
         self.patch(builtins, "__import__", without)
-        SessionFactory(FakeGateway(), Limits(), self.clock, "1.2.3")
+        make_factory(self.clock)
         self.assertEqual(len(said), 1)
         self.assertIn("native extension", said[0])
 

@@ -18,10 +18,13 @@ from uring.errors import (
     BadRequest,
     Conflict,
     DiskFull,
+    Forbidden,
     NotFound,
     OutcomeUnknown,
     Overloaded,
     PreconditionFailed,
+    TooManyFailures,
+    Unauthorized,
     Unavailable,
     UringError,
 )
@@ -51,6 +54,52 @@ class ClientTestCase(SynchronousTestCase):
 
     def failed(self, call: Coroutine[Deferred[Any], Any, Any], kind: type[UringError]) -> Any:
         return self.failureResultOf(Deferred.fromCoroutine(call), kind).value
+
+
+class TokenTests(ClientTestCase):
+    """Who asks."""
+
+    def test_sent(self) -> None:
+        """A token goes with each request; without one there is no such header."""
+        given: list[Any] = []
+
+        def respond(method: Any, url: str, params: Any, headers: Any, data: bytes) -> Any:
+            given.append(headers.get(b"Authorization"))
+            return 201, {}, b""
+
+        stub = StubTreq(StringStubbingResource(respond))
+        for token in ("a.b", None):
+            client = Client(ADDRESS, reactor=Clock(), http=stub, token=token)
+            self.result(client.put("k", "v"))
+        self.assertEqual(given, [[b"Bearer a.b"], None])
+
+    def test_no_token(self) -> None:
+        """What cannot be a token is refused before anything is sent, and not repeated."""
+        for token in ("", "a b", "a\nb", "\u00fc.x"):
+            problem = self.assertRaises(ValueError, Client, ADDRESS, token=token)
+            if token:
+                self.assertNotIn(token, str(problem))
+
+    def test_refused(self) -> None:
+        """Each refusal is an exception of its own."""
+        for code, kind in ((401, Unauthorized), (403, Forbidden), (429, TooManyFailures)):
+            self.answered(code, {"detail": "no"}, Retry_After="5")
+            self.failed(self.client.get("k"), kind)
+
+    def test_calls(self) -> None:
+        """Tokens are made, listed, removed."""
+        made = {"id": "i", "token": "i.s"}
+        self.answered(201, made)
+        self.assertEqual(self.result(self.client.add_token("read", "app", ["p/"])), made)
+        body = {"role": "read", "name": "app", "prefixes": ["p/"]}
+        self.assertEqual(self.seen[-1], ("POST", f"http://{ADDRESS}/tokens", body))
+        self.answered(200, [made])
+        self.assertEqual(self.result(self.client.tokens()), [made])
+        self.answered(200, {"id": "i"})
+        self.result(self.client.remove_token("i"))
+        self.assertEqual(self.seen[-1][:2], ("DELETE", f"http://{ADDRESS}/tokens/i"))
+        self.answered(404, {"detail": "no such token"})
+        self.failed(self.client.remove_token("i"), NotFound)
 
 
 class KeyTests(ClientTestCase):

@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.integration.base import ProcessTestCase, free_ports
+from uring.client import Client
+from uring.errors import Unauthorized
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -100,6 +103,62 @@ class CommandTests(ProcessTestCase):
         self.assertEqual([json.loads(line)["revision"] for line in told.splitlines()], [1, 2])
         body.write_text("[]")
         await self.uring("txn", str(body), code=2)
+
+    async def test_tokens(self) -> None:
+        """A cluster is closed, used by those who have a token, on any node, and opened again."""
+        cluster = await self.formed(2)
+        first, second = (server.address for server in cluster.servers)
+        self.endpoints = first
+        await self.uring("token", "add", "app", "--role", "read", code=3)
+        admin, app = self.directory / "admin", self.directory / "app"
+        admin.write_text(await self.uring("token", "add", "ops", "--role", "admin"))
+        await self.uring("put", "p/a", "1", code=6)
+        by_admin = ("--token-file", str(admin))
+        words = (*by_admin, "token", "add", "app", "--role", "write", "--prefix", "p/")
+        app.write_text(await self.uring(*words))
+        self.endpoints = second
+        await self.until_served(second, app.read_text().strip())
+        await self.uring("--token-file", str(app), "put", "p/a", "1")
+        await self.uring("--token-file", str(app), "put", "q/a", "1", code=6)
+        for token, kind in ((app.read_text().strip(), None), ("a.b", Unauthorized)):
+            client = Client(second, token=token)
+            if kind is None:
+                socket = await client.connect_websocket()
+                await socket.select("KV")
+                self.assertEqual(await socket.get("p/a"), "1")
+                await socket.close()
+            else:
+                await self.assertFailure(Deferred.fromCoroutine(client.connect_websocket()), kind)
+            await client.close()
+        await self.uring("--token-file", str(app), "token", "list", code=6)
+        listed = await self.uring(*by_admin, "token", "list")
+        secret = app.read_text().strip().partition(".")[2]
+        self.assertIn("p/", listed)
+        self.assertNotIn(secret, listed)
+        await self.uring(*by_admin, "backup", str(self.directory / "b"))
+        for path in self.directory.rglob("*"):
+            if path.is_file() and path not in (admin, app):
+                self.assertNotIn(secret.encode(), path.read_bytes(), path)
+        self.endpoints = first
+        for file in (app, admin):
+            name = file.read_text().partition(".")[0]
+            await self.uring(*by_admin, "token", "remove", name)
+        await self.until_served(second, None)
+        await self.uring("--token-file", "nowhere", "get", "p/a", code=2)
+
+    async def until_served(self, address: str, token: str | None) -> None:
+        """Wait until the node there has applied that ``token`` will do, or that none is needed."""
+        client = Client(address, token=token)
+
+        async def served() -> bool:
+            try:
+                await client.get("p/a")
+            except Unauthorized:
+                return False
+            return True
+
+        await self.until(served)
+        await client.close()
 
     async def test_backup(self) -> None:
         """A backup of a running cluster becomes a new cluster with the same keys."""

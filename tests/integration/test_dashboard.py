@@ -31,3 +31,20 @@ class DashboardTests(ProcessTestCase):
         self.assertIn("<title>uring</title>", page)
         self.assertIn("&lt;img src=x", page)
         self.assertNotIn("<img", page)
+
+    async def test_token(self) -> None:
+        """Where tokens are needed the page is there, asks for one, and shows nothing else."""
+        find_browser()
+        cluster = await self.formed(1)
+        address = cluster.servers[0].address
+        client = Client(address)
+        self.addCleanup(lambda: client.close())
+        await client.put("beep", "boop")
+        before = await dom(f"http://{address}/", str(self.directory / "profile"))
+        self.assertIn('<form id="access" hidden="">', before)
+        self.assertIn(">boop<", before)
+        await client.add_token("admin")
+        page = await dom(f"http://{address}/", str(self.directory / "profile"))
+        self.assertIn('<form id="access">', page)
+        self.assertIn("who are you?", page)
+        self.assertNotIn("boop", page)

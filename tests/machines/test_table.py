@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from uring.machines.base import MemoryState
 from uring.machines.commands import (
     AddNode,
+    AddToken,
     Cas,
     Command,
     Delete,
@@ -19,6 +20,7 @@ from uring.machines.commands import (
     Old,
     Put,
     RemoveNode,
+    RemoveToken,
     Ring,
     RingNode,
     RingSize,
@@ -27,6 +29,7 @@ from uring.machines.commands import (
 from uring.machines.events import numbered
 from uring.machines.proposal import Proposal, encode
 from uring.machines.table import Applied, Machines
+from uring.machines.tokens import ROLES
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
 COMMANDS = st.one_of(
@@ -37,6 +40,16 @@ COMMANDS = st.one_of(
     | st.builds(SetSize, st.integers(1, 64)),
     st.builds(AddNode, TEXT),
     st.builds(RemoveNode, TEXT),
+    st.builds(
+        AddToken,
+        TEXT | st.sampled_from(("0" * 16, "f" * 16)),
+        st.binary(max_size=4) | st.just(bytes(32)),
+        TEXT | st.sampled_from(ROLES),
+        st.lists(TEXT, max_size=2).map(tuple),
+        TEXT,
+        TEXT | st.just("0" * 16),
+    ),
+    st.builds(RemoveToken, TEXT | st.sampled_from(("0" * 16, "f" * 16)), TEXT | st.just("0" * 16)),
 )
 NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.integers(0, 3)
 PROPOSALS = st.builds(Proposal, NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.lists(COMMANDS, max_size=5))

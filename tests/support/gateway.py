@@ -11,8 +11,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from tests.support.segments import memory_history
+from uring.access import Access
 from uring.api.gateway import Done
 from uring.errors import Conflict, NotFound, Unavailable, UringError
+from uring.machines import tokens
 from uring.machines.base import MemoryState
 from uring.machines.commands import Command, Query
 from uring.machines.proposal import Proposal, encode
@@ -71,6 +73,7 @@ class FakeGateway:
     state: MemoryState = field(factory=MemoryState)
     machines: Machines = field(factory=Machines)
     clock: Any = field(factory=Clock)
+    access: Access = field(factory=Access)
     hub: Hub = field(init=False)
     error: UringError | None = None
     stopping: bool = False
@@ -104,6 +107,8 @@ class FakeGateway:
         data = encode(Proposal(1, 1, self.applied, self.applied, [command]))
         applied = self.machines.apply(self.state, self.applied, data)
         assert applied.results is not None
+        if applied.tokens:
+            self.access.replace(tokens.every(self.state))
         done(applied.results[0])
         self.hub.keep(self.applied, applied.events)
         self.hub.publish(applied.before, applied.events)

@@ -112,7 +112,7 @@ class UringChannel(HTTPChannel):
             if self._asking or self._waitingForTransport:
                 break
             request = self._parser.parse(data, position, self._is_ours)
-            if request is None or not self.persistent:
+            if request is None or not self.persistent or self.site.access.required:
                 self._serving = False
                 return data[position:]
             if request.end > len(data):

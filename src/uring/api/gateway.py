@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from uring.access import Access
 from uring.errors import UringError
 from uring.machines.commands import Command, Query, Result
 from uring.measures import Measures
@@ -31,6 +32,9 @@ class BackupSource(Protocol):
 
 class Gateway(Protocol):
     """What a door may ask of its node.  All calls are made in the reactor thread."""
+
+    access: Access
+    """The tokens that there are."""
 
     measures: Measures
     """What the node counted; the doors count their own part in it."""

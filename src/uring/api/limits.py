@@ -35,6 +35,9 @@ class Limits:
     """What waits for a client that does not read; beyond it the connection is closed."""
     connections: int = 20_000
     """Clients' connections in all."""
+    token_failures: int = 20
+    """Wrong tokens from one address within ``token_failure_seconds``; more are answered 429."""
+    token_failure_seconds: float = 60.0
     header_seconds: float = 5.0
     """From a request's first byte to the end of its headers."""
     body_seconds: float = 30.0

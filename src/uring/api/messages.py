@@ -35,6 +35,11 @@ class AsArgs(_Args, frozen=True):
     cmd: Raw
 
 
+class AuthArgs(_Args, frozen=True):
+    rid: int
+    token: str
+
+
 class SubscribeArgs(_Args, frozen=True):
     channel: str
     rid: int | None = None
@@ -91,6 +96,7 @@ class Control(Struct, forbid_unknown_fields=True, frozen=True):
 
     Select: SelectArgs | UnsetType = UNSET
     As: AsArgs | UnsetType = UNSET
+    Auth: AuthArgs | UnsetType = UNSET
     Subscribe: SubscribeArgs | UnsetType = UNSET
     Unsubscribe: UnsubscribeArgs | UnsetType = UNSET
     Status: Rid | UnsetType = UNSET

@@ -16,6 +16,7 @@ from uring.errors import (
     NotFound,
     Overloaded,
     PreconditionFailed,
+    TooManyFailures,
     UringError,
 )
 from uring.machines.commands import (
@@ -27,6 +28,8 @@ from uring.machines.commands import (
     Ring,
     RingSize,
     Swapped,
+    Token,
+    TokenGone,
     TxnDone,
 )
 from uring.machines.ring.commands import Refused
@@ -34,6 +37,7 @@ from uring.machines.values import Found
 
 TITLES = {
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
@@ -45,6 +49,7 @@ TITLES = {
     421: "Misdirected Request",
     422: "Unprocessable Content",
     426: "Upgrade Required",
+    429: "Too Many Requests",
     500: "Internal Server Error",
     501: "Not Implemented",
     503: "Service Unavailable",
@@ -56,6 +61,8 @@ TITLES = {
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 BYTES = b"application/octet-stream"
+CHALLENGE = b'Bearer realm="uring"'
+"""What a 401 says in WWW-Authenticate (RFC 6750)."""
 
 
 class Answer(Struct, frozen=True, gc=False):
@@ -128,6 +135,17 @@ def found(item: Found | None) -> dict[str, Any] | None:
     return shown
 
 
+def token(result: Token) -> dict[str, Any]:
+    """Return a token; its secret is nowhere to be found."""
+    return {
+        "id": result.id,
+        "name": result.name,
+        "role": result.role,
+        "prefixes": list(result.prefixes),
+        "created": result.created,
+    }
+
+
 def lease(result: Lease) -> dict[str, Any]:
     """Return a lease; its time is in seconds, as clients say it."""
     return {"id": result.id, "ttl": result.ttl_ms / 1000}
@@ -196,6 +214,8 @@ _OUTCOMES: dict[type, Callable[[Any], Outcome]] = {
     ),
     RingSize: _ring_size,
     Ring: _ring,
+    Token: lambda result: (201, token(result), ""),
+    TokenGone: lambda result: (200, {"id": result.id}, ""),
     Invalid: lambda result: (BadRequest.code, None, result.reason),
     **OUTCOMES,
 }
@@ -216,7 +236,7 @@ def shown(rid: int, result: Any) -> bytes:
 
 def retry_after(error: UringError) -> int | None:
     """Return the seconds after which it is worth trying again, where that can be said."""
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | TooManyFailures):
         return error.retry_after
     return 1 if error.code == 503 else None
 

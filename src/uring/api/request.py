@@ -103,6 +103,8 @@ class UringRequest(Request):
         self.setHeader(b"Content-Length", b"%d" % len(answer.body))
         if answer.retry_after is not None:
             self.setHeader(b"Retry-After", b"%d" % answer.retry_after)
+        if answer.code == 401:
+            self.setHeader(b"WWW-Authenticate", replies.CHALLENGE)
         if answer.etag is not None:
             self.setHeader(b"ETag", b'"%d"' % answer.etag)
         self.write(answer.body)

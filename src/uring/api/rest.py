@@ -23,6 +23,7 @@ from uring.api.replies import Answer
 from uring.api.ringroutes import RingRoutes
 from uring.api.routes import as_json, content, kept, problem, sized
 from uring.api.services import Services
+from uring.api.tokens import Tokens
 from uring.errors import NotFound, UringError
 
 _log = Logger(namespace="uring.rest")
@@ -37,7 +38,7 @@ def _nobody() -> tuple[int, int]:
 
 
 @define(eq=False, slots=False)
-class Rest(Services, RingRoutes, Dashboard, Backups):
+class Rest(Services, RingRoutes, Dashboard, Backups, Tokens):
     """The routes.  Handlers return bytes, a Deferred of them, or the resource to go on with."""
 
     version: str
@@ -167,6 +168,8 @@ class Rest(Services, RingRoutes, Dashboard, Backups):
         answer = replies.refused(failure.value)
         if answer.retry_after is not None:
             request.setHeader(b"Retry-After", b"%d" % answer.retry_after)
+        if answer.code == 401:
+            request.setHeader(b"WWW-Authenticate", replies.CHALLENGE)
         request.setResponseCode(answer.code)
         return sized(request, answer.kind, answer.body)
 

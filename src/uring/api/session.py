@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from uring.api import decode, kvservices, messages, replies, ring, ringreplies, txn
 from uring.api.batch import Batch, plain_command, plain_commands
 from uring.api.gateway import Gateway
+from uring.api.guard import Guard
 from uring.api.limits import Limits
 from uring.api.messages import PROTOCOLS, Control, check_rid, rid_of
 from uring.api.subscriptions import Subscriptions
@@ -32,6 +33,8 @@ Send: TypeAlias = Callable[[bytes], None]
 
 _log = Logger(namespace="uring.websocket")
 _encode_text = msgspec.json.Encoder().encode
+_ALONE = ("As", "Select", "Auth")
+"""What changes the conversation itself."""
 _JSON_NULL = b"null"
 _ELEMENTS_MAX = {"MRing": RING_NODES_MAX, "KV": txn.ELEMENTS_MAX}
 """Parts that the largest command of a protocol has, beside a list of commands."""
@@ -39,6 +42,10 @@ _ELEMENTS_MAX = {"MRing": RING_NODES_MAX, "KV": txn.ELEMENTS_MAX}
 
 def _encode_value(value: str | bytes) -> bytes:
     return _encode_text(value) if type(value) is str else replies.dumps(value)
+
+
+def _no_tokens(text: str) -> Guard:
+    raise BadRequest("tokens are not for here")
 
 
 @define(eq=False)
@@ -57,6 +64,8 @@ class Session:
     full: Callable[[], bool] = field(default=lambda: False, kw_only=True)
     """Tells whether the client does not read; :meth:`Subscriptions.resume` when it does again."""
     hang_up: Callable[[str], None] = field(default=lambda reason: None, kw_only=True)
+    prove: Callable[[str], Guard] = field(default=_no_tokens, kw_only=True)
+    """Returns the gateway for who has this token.  Raises UringError."""
     subscriptions: Subscriptions = field(init=False)
     in_flight: int = field(default=0, init=False)
     _protocol: str = field(default="", init=False)
@@ -185,9 +194,16 @@ class Session:
         protocol, command = args["protocol"], args["cmd"]
         if not isinstance(protocol, str):
             raise BadRequest("protocol must be a text")
-        if isinstance(command, dict) and ("As" in command or "Select" in command):
-            raise BadRequest("As holds a command; send As and Select by themselves")
+        if isinstance(command, dict) and any(map(command.__contains__, _ALONE)):
+            raise BadRequest(f"As holds a command; send {' and '.join(_ALONE)} by themselves")
         self._run(_protocol(protocol), command)
+
+    def _control_auth(self, args: messages.AuthArgs) -> None:
+        """Be somebody from now on; what is watched already goes on as it is."""
+        guard = self.prove(args.token)
+        self.gateway = self.subscriptions.gateway = guard
+        shown = None if guard.token is None else replies.token(guard.token)
+        self.send(replies.reply(args.rid, 200, shown))
 
     def _control_subscribe(self, args: messages.SubscribeArgs) -> None:
         self.subscriptions.subscribe(args)
@@ -368,9 +384,9 @@ class Part(Session):
     whole: Session
 
     def _refuse(self, args: Any) -> None:
-        raise BadRequest("send Select, Subscribe and Unsubscribe by themselves, not in a list")
+        raise BadRequest("send Select, Auth, Subscribe, Unsubscribe by themselves, not in a list")
 
-    _control_select = _control_subscribe = _control_unsubscribe = _refuse
+    _control_select = _control_auth = _control_subscribe = _control_unsubscribe = _refuse
 
     def _asked(self) -> None:
         self.whole._asked()

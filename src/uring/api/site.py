@@ -10,10 +10,11 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.web.http import RESPONSES, datetimeToString
 from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.web.server import NOT_DONE_YET, Site
 
 from uring.api import replies
 from uring.api.channel import UringChannel
+from uring.api.doors import Doors
 from uring.api.gateway import Gateway
 from uring.api.keys import METHODS, PREFIXES, KeyResource, Keys
 from uring.api.limits import Limits
@@ -21,6 +22,7 @@ from uring.api.replies import Answer
 from uring.api.request import UringRequest
 from uring.api.rest import Rest
 from uring.api.websocket import SessionFactory
+from uring.errors import UringError
 
 SWEEP_SECONDS = 1.0
 
@@ -33,10 +35,9 @@ class Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, rest: Any, keys: KeyResource, websocket: WebSocketResource) -> None:
+    def __init__(self, doors: Doors, websocket: WebSocketResource) -> None:
         super().__init__()
-        self._rest = rest
-        self._keys = keys
+        self._doors = doors
         self._websocket = websocket
 
     def _upgraded(self, request: Any) -> Any:
@@ -47,8 +48,13 @@ class Root(Resource):
         return rendered
 
     def render(self, request: Any) -> Any:
+        try:
+            visitor = self._doors.enter(request)
+        except UringError as error:
+            request.answer(replies.refused(error))
+            return NOT_DONE_YET
         if request.path.startswith(PREFIXES) and request.method in METHODS:
-            return self._keys.render(request)
+            return visitor.keys.render(request)
         if request.path == b"/uring":
             if request.requestHeaders.hasHeader(b"upgrade") and request.method == b"GET":
                 return self._upgraded(request)
@@ -59,7 +65,7 @@ class Root(Resource):
         # A leaf sees the whole path as consumed; klein wants to route it.
         request.postpath = request.path.split(b"/")[1:]
         request.prepath = []
-        return self._rest.render(request)
+        return visitor.rest.render(request)
 
 
 class UringSite(Site):
@@ -72,6 +78,7 @@ class UringSite(Site):
     def __init__(
         self,
         resource: Resource,
+        gateway: Gateway,
         keys: Keys,
         limits: Limits,
         allowed_hosts: frozenset[str],
@@ -90,7 +97,8 @@ class UringSite(Site):
         self.clock = clock
         self.banner = f"uring/{version}".encode()
         self.websockets = sessions
-        self.gateway = sessions.gateway
+        self.gateway = gateway
+        self.access = gateway.access
         self.channels: set[UringChannel] = set()
         self.now: float = clock.seconds()
         """The time of the last sweep: good enough for what takes minutes."""
@@ -121,6 +129,8 @@ class UringSite(Site):
             )
         if answer.etag is not None:
             more = b'\r\nETag: "%d"\r\n\r\n' % answer.etag
+        elif answer.code == 401:
+            more = b"\r\nWWW-Authenticate: %b\r\n\r\n" % replies.CHALLENGE
         elif answer.retry_after is not None:
             more = b"\r\nRetry-After: %d\r\n\r\n" % answer.retry_after
         else:
@@ -177,12 +187,25 @@ def make_site(
     and the address that they connected to; ``bounds`` are shown in /metrics; pages
     of ``allowed_origins`` may do what those of the node's own origin may.
     """
-    sessions = SessionFactory(gateway, limits, reactor, version)
-    keys = Keys(gateway, limits)
-    resource = KeyResource(keys)
-    rest = Rest(gateway, limits, version, resource)
-    root = Root(rest.app.resource(), resource, WebSocketResource(sessions))
-    site = UringSite(root, keys, limits, allowed_hosts, allowed_origins, reactor, version, sessions)
-    rest.bounds = bounds or {}
-    rest.counts = lambda: (len(site.channels), len(sessions.open))
+
+    def routes(as_seen: Gateway, actor: str) -> tuple[KeyResource, Any]:
+        keys = KeyResource(Keys(as_seen, limits))
+        rest = Rest(
+            as_seen,
+            limits,
+            version,
+            keys,
+            counts=lambda: (len(site.channels), len(sessions.open)),
+            bounds=bounds or {},
+            actor=actor,
+        )
+        return keys, rest.app.resource()
+
+    doors = Doors(gateway, limits, reactor, routes)
+    sessions = SessionFactory(doors, limits, reactor, version)
+    root = Root(doors, WebSocketResource(sessions))
+    keys = Keys(doors.anybody.guard, limits)
+    site = UringSite(
+        root, gateway, keys, limits, allowed_hosts, allowed_origins, reactor, version, sessions
+    )
     return site

@@ -9,10 +9,12 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from uring.api.doors import Doors
 from uring.api.frames import parse_text_frames, text_frame
-from uring.api.gateway import Gateway
+from uring.api.guard import Guard
 from uring.api.limits import Limits
 from uring.api.session import Session
+from uring.errors import UringError
 from uring.sockets import write_now
 
 _log = Logger(namespace="uring.websocket")
@@ -38,24 +40,34 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def onOpen(self) -> None:
         factory = self.factory
+        peer = getattr(self.transport.getPeer(), "host", "")
         self._replies: list[bytes] = []
         self._held = 0
         self._flushing = False
         self._full = False
         self._busy = False
         self.session = Session(
-            factory.gateway,
+            self._guard(peer),
             factory.limits,
             factory.version,
             self._reply,
             self._set_busy,
             full=lambda: self._full,
             hang_up=self._hang_up,
+            prove=lambda token: factory.doors.prove(token, peer).guard,
         )
         factory.open.add(self)
         # HTTP was the producer of this transport before the upgrade.
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, True)
+
+    def _guard(self, peer: str) -> Guard:
+        """Return the gateway as who sent the handshake may use it."""
+        doors = self.factory.doors
+        try:
+            return doors.visitor(self.http_headers.get("authorization"), peer).guard
+        except UringError:  # the token was good when the request came in
+            return doors.anybody.guard
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if self.session is None:
@@ -183,9 +195,9 @@ class SessionFactory(WebSocketServerFactory):  # type: ignore[misc]
     protocol: Any = SessionProtocol
     noisy = False
 
-    def __init__(self, gateway: Gateway, limits: Limits, clock: Any, version: str) -> None:
+    def __init__(self, doors: Doors, limits: Limits, clock: Any, version: str) -> None:
         super().__init__(server=f"uring/{version}", reactor=clock)
-        self.gateway = gateway
+        self.doors = doors
         self.limits = limits
         self.clock = clock
         self.version = version

@@ -9,7 +9,7 @@ import click
 from click.shell_completion import get_completion_class
 
 import uring
-from uring.cli import backups, cluster, exits, keys, leases, ring
+from uring.cli import backups, cluster, exits, keys, leases, ring, tokens
 from uring.cli.run import Settings
 from uring.client.tls import Trust
 
@@ -34,6 +34,14 @@ def _authorities(context: click.Context, parameter: click.Parameter, given: str 
     return given
 
 
+def _token(context: click.Context, parameter: click.Parameter, given: str | None) -> Any:
+    """Return the token, from the file that is named or from the environment."""
+    try:
+        return tokens.read(given)
+    except ValueError as problem:
+        raise click.BadParameter(str(problem)) from None
+
+
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "URING"},
     epilog=exits.TABLE,
@@ -54,6 +62,13 @@ def _authorities(context: click.Context, parameter: click.Parameter, given: str 
     show_envvar=True,
     metavar="FILE",
     help="Authorities that sign the nodes' certificates  [default: the system's]",
+)
+@click.option(
+    "--token-file",
+    callback=_token,
+    show_envvar=True,
+    metavar="FILE",
+    help="Holds the token that proves who asks; or the variable URING_TOKEN is the token itself.",
 )
 @click.option(
     "--output",
@@ -85,12 +100,13 @@ def main(
     context: click.Context,
     endpoints: tuple[str, ...],
     ca: str | None,
+    token_file: str | None,
     output: str,
     timeout: float,
     patience: float,
 ) -> None:
     """Talk to a uring cluster."""
-    context.obj = Settings(endpoints, timeout, patience, output == "json", ca)
+    context.obj = Settings(endpoints, timeout, patience, output == "json", ca, token_file)
 
 
 @main.command()
@@ -102,5 +118,12 @@ def completion(shell: str) -> None:
     click.echo(kind(main, {}, "uring", "_URING_COMPLETE").source())
 
 
-for command in (*keys.COMMANDS, *cluster.COMMANDS, *backups.COMMANDS, ring.ring, leases.lease):
+for command in (
+    *keys.COMMANDS,
+    *cluster.COMMANDS,
+    *backups.COMMANDS,
+    ring.ring,
+    leases.lease,
+    tokens.token,
+):
     main.add_command(command)

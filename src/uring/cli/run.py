@@ -29,6 +29,7 @@ class Settings:
     patience: float
     json: bool
     ca: str | None = None
+    token: str | None = None
 
 
 class Stop(Exception):
@@ -53,6 +54,7 @@ def with_client(act: Callable[..., Awaitable[None]]) -> Callable[..., None]:
                 patience=settings.patience,
                 repeat=True,
                 ca=settings.ca,
+                token=settings.token,
             )
             try:
                 await act(client, settings, *args, **kwargs)

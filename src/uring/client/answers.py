@@ -11,10 +11,13 @@ from uring.errors import (
     BadRequest,
     Conflict,
     DiskFull,
+    Forbidden,
     NotFound,
     OutcomeUnknown,
     Overloaded,
     PreconditionFailed,
+    TooManyFailures,
+    Unauthorized,
     Unavailable,
     UringError,
 )
@@ -46,9 +49,11 @@ _BY_CODE: dict[int, type[UringError]] = {
         Unavailable,
         OutcomeUnknown,
         DiskFull,
+        Unauthorized,
+        Forbidden,
+        TooManyFailures,
     )
 }
-_BY_CODE[429] = Overloaded
 
 
 class ProtocolError(UringError):

@@ -34,11 +34,13 @@ class Client(ServiceClient):
         patience: float = 0.0,
         repeat: bool = False,
         ca: str | None = None,
+        token: str | None = None,
     ) -> None:
         """Talk to any of ``endpoints`` (host:port, or https://host:port for TLS).
 
         ``timeout`` in seconds is for each attempt; ``ca`` names a file with the authorities that
-        sign the nodes' certificates, where the operating system does not know them.
+        sign the nodes' certificates, where the operating system does not know them; ``token``
+        proves who asks, where nodes want to know.
 
         With several endpoints each is tried once where another cannot serve; ``patience`` is for
         how many seconds all of them are tried again; ``repeat`` lets writes be sent again whose
@@ -53,8 +55,9 @@ class Client(ServiceClient):
         self._repeat = repeat
         self._reactor = reactor
         self._trust = Trust(ca)
+        self._token = token
         self._transport = Transport(
-            endpoints or (DEFAULT_ENDPOINT,), reactor, timeout, patience, http, self._trust
+            endpoints or (DEFAULT_ENDPOINT,), reactor, timeout, patience, http, self._trust, token
         )
 
     @property
@@ -127,6 +130,31 @@ class Client(ServiceClient):
                 progress(len(chunk))
 
         await self._transport.fetch("/backup", take)
+
+    # Tokens
+
+    async def add_token(
+        self, role: str, name: str = "", prefixes: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Make a token; its ``token`` is shown this once.
+
+        ``role`` is read, write or admin.  Raises Conflict if the first is not an admin's.
+        """
+        body = {"role": role, "name": name, "prefixes": list(prefixes)}
+        answer = (await self._ask("POST", "/tokens", body)).expect(201)
+        field(answer, "token")
+        return cast(dict[str, Any], answer.json)
+
+    async def tokens(self) -> list[dict[str, Any]]:
+        """Return all tokens, without what proves them."""
+        found = await self._read("/tokens")
+        if not isinstance(found, list):
+            raise ProtocolError(f"not a list of tokens: {found!r:.200}")
+        return found
+
+    async def remove_token(self, token_id: str) -> None:
+        """Remove a token; raises NotFound if there is none, Conflict for the last admin's."""
+        (await self._ask("DELETE", path("tokens", token_id))).expect(200)
 
     # Keys and values
 
@@ -260,7 +288,7 @@ class Client(ServiceClient):
 
     async def connect_websocket(self) -> WebSocketSession:
         """Open a WebSocket to the same node; raises Unavailable if that fails."""
-        return await connect(self._reactor, self.address, self.timeout, self._trust)
+        return await connect(self._reactor, self.address, self.timeout, self._trust, self._token)
 
     async def _read(self, path: str) -> Any:
         return (await self._ask("GET", path)).expect(200).json

@@ -85,11 +85,13 @@ class Transport:
         patience: float,
         http: Any,
         trust: Trust | None = None,
+        token: str | None = None,
     ) -> None:
         """``timeout`` (seconds) is for each attempt; ``patience`` for trying all nodes again."""
         if not endpoints:
             raise ValueError("name at least one endpoint, as host:port")
         self.endpoints = list(endpoints)
+        self._own = authorization(token)
         self._reactor = reactor
         self._timeout = timeout
         self._patience = patience
@@ -155,7 +157,7 @@ class Transport:
         """
         url = self._url(path)
         try:
-            response = await self._http.request("GET", url, unbuffered=True)
+            response = await self._http.request("GET", url, unbuffered=True, **self._headers({}))
             if response.code == 200:
                 await treq.collect(response, take)
                 return
@@ -170,12 +172,14 @@ class Transport:
         scheme = "" if self.endpoint.startswith(SECURE) else "http://"
         return f"{scheme}{self.endpoint}{path}".encode("ascii")
 
+    def _headers(self, headers: Mapping[str, str]) -> dict[str, Any]:
+        given = {**self._own, **headers}
+        return {"headers": given} if given else {}
+
     async def _once(self, request: Request) -> Answer:
-        options: dict[str, Any] = {}
+        options = self._headers(request.headers)
         if request.body is not None:
             options["data"] = request.body
-        if request.headers:
-            options["headers"] = dict(request.headers)
         url = self._url(request.path)
         try:
             response = await self._http.request(
@@ -217,6 +221,16 @@ class Transport:
             etag=etags[0].strip('"') if etags else None,
             body=body,
         )
+
+
+def authorization(token: str | None) -> dict[str, str]:
+    """Return the header that proves a token.  Raises ValueError for what cannot be one."""
+    if token is None:
+        return {}
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        # It is not repeated: it may be a secret that was only pasted badly.
+        raise ValueError("that is no token: one is letters and digits with a dot between")
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _may_try_elsewhere(request: Request, error: UringError | None) -> bool:

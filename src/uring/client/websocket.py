@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 
 from uring.client.answers import Reply, check_batch
 from uring.client.tls import SECURE, Trust
-from uring.errors import OutcomeUnknown, Overloaded, Unavailable, UringError
+from uring.client.transport import authorization
+from uring.errors import OutcomeUnknown, Overloaded, Unauthorized, Unavailable, UringError
 
 EVENTS_WAITING_MAX = 10_000
 """Events that a subscription keeps for an iterator that is behind; then it ends."""
@@ -332,16 +333,22 @@ class _Protocol(WebSocketClientProtocol):  # type: ignore[misc]
         if self.session is not None:
             self.session.connection_lost(why)
         elif not cast(Any, self.factory).opened.called:
-            cast(Any, self.factory).opened.errback(Unavailable(f"no WebSocket: {why}"))
+            kind = Unauthorized if "[401]" in why else Unavailable
+            cast(Any, self.factory).opened.errback(kind(f"no WebSocket: {why}"))
 
 
 async def connect(
-    reactor: Any, address: str, timeout: float, trust: Trust | None = None
+    reactor: Any,
+    address: str,
+    timeout: float,
+    trust: Trust | None = None,
+    token: str | None = None,
 ) -> WebSocketSession:
-    """Open the WebSocket of ``address``; raises Unavailable if there is none in ``timeout`` s."""
+    """Open the WebSocket of ``address``; raises Unavailable if there is none in ``timeout`` s, and
+    Unauthorized where ``token`` will not do."""
     scheme = "wss" if address.startswith(SECURE) else "ws"
     url = f"{scheme}://{address.removeprefix(SECURE)}/uring"
-    factory: Any = WebSocketClientFactory(url, reactor=reactor)
+    factory: Any = WebSocketClientFactory(url, reactor=reactor, headers=authorization(token))
     factory.protocol = _Protocol
     factory.noisy = False
     factory.timeout = timeout

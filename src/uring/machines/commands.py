@@ -161,9 +161,32 @@ class RemoveNode(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
     node: str
 
 
+class AddToken(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="tA"):
+    """Add a token, whose secret only its owner knows; answers :class:`Token`.
+
+    ``digest`` is the SHA-256 of the secret, ``by`` the id of the token of who asks, if it has any.
+    Without ``prefixes`` it is for all keys.
+    """
+
+    id: str
+    digest: bytes
+    role: str
+    prefixes: tuple[str, ...]
+    name: str
+    by: str = ""
+
+
+class RemoveToken(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="tR"):
+    """Remove a token; answers :class:`TokenGone`."""
+
+    id: str
+    by: str = ""
+
+
 LeaseCommand: TypeAlias = Grant | KeepAlive | Revoke | Expire
 RingCommand: TypeAlias = SetSize | AddNode | RemoveNode | CommitPlan | HandoffCommand
-Command: TypeAlias = Put | Delete | Cas | Txn | LeaseCommand | Once | RingCommand
+TokenCommand: TypeAlias = AddToken | RemoveToken
+Command: TypeAlias = Put | Delete | Cas | Txn | LeaseCommand | Once | RingCommand | TokenCommand
 
 
 class Old(Struct, frozen=True, gc=False):
@@ -227,6 +250,23 @@ class Ring(Struct, frozen=True):
     problem: str | None = None
 
 
+class Token(Struct, frozen=True):
+    """A token, without its secret.  ``created`` is the revision at that time."""
+
+    id: str
+    digest: bytes
+    role: str
+    prefixes: tuple[str, ...]
+    name: str
+    created: int
+
+
+class TokenGone(Struct, frozen=True):
+    """The token was removed."""
+
+    id: str
+
+
 class Invalid(Struct, frozen=True):
     """A command that a machine cannot take (it should have been refused at the door)."""
 
@@ -234,7 +274,17 @@ class Invalid(Struct, frozen=True):
 
 
 Result: TypeAlias = (
-    Old | Swapped | TxnDone | Lease | Reused | RingSize | Ring | RingResult | Invalid
+    Old
+    | Swapped
+    | TxnDone
+    | Lease
+    | Reused
+    | RingSize
+    | Ring
+    | RingResult
+    | Token
+    | TokenGone
+    | Invalid
 )
 
 
@@ -277,6 +327,16 @@ class GetLease(Struct, frozen=True, gc=False):
     lease: int
 
 
+class GetHolder(Struct, frozen=True, gc=False):
+    """Read which node of the ring a lease is for; answers its name, or None."""
+
+    lease: int
+
+
+class GetTokens(Struct, frozen=True):
+    """Read all tokens; answers a list of :class:`Token`."""
+
+
 class GetSize(Struct, frozen=True):
     """Read the ring's size; answers ``int | None``."""
 
@@ -285,4 +345,6 @@ class GetNodes(Struct, frozen=True):
     """Read the ring; answers :class:`Ring` (problem "no size" when it has none)."""
 
 
-Query: TypeAlias = Get | Look | List | GetLease | GetSize | GetNodes | RingQuery
+Query: TypeAlias = (
+    Get | Look | List | GetLease | GetHolder | GetTokens | GetSize | GetNodes | RingQuery
+)

@@ -51,6 +51,13 @@ ONCE_KEPT_MAX = 65_536
 ONCE_KEPT_BYTES_MAX = 16 * 1024 * 1024
 """Answers that are kept for repeated idempotency keys: the newest of each bound."""
 
+TOKENS_MAX = 1024
+TOKEN_PREFIXES_MAX = 16
+TOKEN_NAME_BYTES_MAX = 255
+"""Every node holds all tokens in memory, and reads them again when one changes."""
+
+TOKEN_DIGEST_BYTES = 32
+
 LIST_COUNT_MAX = 1000
 LIST_BYTES_MAX = 1024 * 1024
 """One page of a list: read and encoded within a reactor turn."""

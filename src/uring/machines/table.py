@@ -10,18 +10,21 @@ from typing import Any
 from attrs import frozen
 from msgspec import Struct
 
-from uring.machines import keys, kv, leases, mring, once, txn
+from uring.machines import keys, kv, leases, mring, once, tokens, txn
 from uring.machines.base import Readable, Transaction
 from uring.machines.commands import (
     AddNode,
+    AddToken,
     Cas,
     Command,
     Delete,
     Expire,
     Get,
+    GetHolder,
     GetLease,
     GetNodes,
     GetSize,
+    GetTokens,
     Grant,
     KeepAlive,
     Lease,
@@ -31,6 +34,7 @@ from uring.machines.commands import (
     Put,
     Query,
     RemoveNode,
+    RemoveToken,
     Result,
     Revoke,
     SetSize,
@@ -38,7 +42,7 @@ from uring.machines.commands import (
 )
 from uring.machines.events import Event
 from uring.machines.proposal import ProposalError, decode
-from uring.machines.ring import queries
+from uring.machines.ring import members, queries
 from uring.machines.ring.commands import (
     AbandonNode,
     BeginHandoff,
@@ -77,6 +81,8 @@ class Applied(Struct, frozen=True):
     before: int = 0
     leases: list[Lease] = []
     """Leases that were touched, as they are now."""
+    tokens: bool = False
+    """Whether any token was added or removed."""
 
 
 def _always(*about: object) -> bool:
@@ -110,7 +116,7 @@ class Machines:
         results = [_apply(transaction, command, turn) for command in proposal.commands]
         if turn.revision != before:
             transaction.put(_REVISION, _U64.pack(turn.revision))
-        return Applied(*name, results, turn.events, before, turn.leases)
+        return Applied(*name, results, turn.events, before, turn.leases, turn.tokens)
 
     def query(self, state: Readable, query: Query) -> Any:
         """Answer ``query`` from ``state``; see the queries for the types of their answers."""
@@ -142,6 +148,8 @@ _QUERIES: dict[type, Callable[[Machines, Readable, Any], Any]] = {
         leases.load(state, query.lease),
         [key.decode() for key in leases.keys_of(state, query.lease)],
     ),
+    GetHolder: lambda machines, state, query: members.named(state, query.lease),
+    GetTokens: lambda machines, state, query: tokens.every(state),
     GetSize: lambda machines, state, query: mring.size(state),
     GetNodes: lambda machines, state, query: mring.nodes(state),
     **dict.fromkeys(
@@ -182,6 +190,8 @@ _MACHINES: dict[type, Callable[[Transaction, Any, Turn], Result]] = {
     KeepAlive: leases.keep_alive,
     Revoke: _end_lease,
     Expire: _end_lease,
+    AddToken: tokens.add,
+    RemoveToken: tokens.remove,
     **dict.fromkeys(
         (
             SetSize,

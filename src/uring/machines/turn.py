@@ -23,3 +23,5 @@ class Turn:
     events: list[Event] = field(factory=list, init=False)
     leases: list[Lease] = field(factory=list, init=False)
     """Leases as they are after this batch, where it touched them; for who measures their time."""
+    tokens: bool = field(default=False, init=False)
+    """Whether any token was added or removed."""

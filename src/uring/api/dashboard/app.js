@@ -46,8 +46,14 @@ function shown(value) {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-async function ask(path, options) {
-  const response = await fetch(path, { cache: "no-store", ...options });
+// The token is forgotten when the tab is closed.
+const token = () => sessionStorage.getItem("token");
+
+async function ask(path, options = {}) {
+  const headers = { ...options.headers };
+  if (token()) headers.Authorization = `Bearer ${token()}`;
+  const response = await fetch(path, { cache: "no-store", ...options, headers });
+  $("access").hidden = response.status !== 401 && response.status !== 429;
   const text = await response.text();
   let body = text;
   try { body = text ? JSON.parse(text) : null; } catch { /* /metrics is no JSON */ }
@@ -340,6 +346,7 @@ function connect() {
     pause = 500;
     $("live").textContent = "live";
     $("live").className = "badge good";
+    if (token()) socket.send(JSON.stringify({ Auth: { rid: 0, token: token() } }));
     for (const channel of ["kv", "mring", "uring"]) socket.send(JSON.stringify({ Subscribe: { channel } }));
     drawRing();
     list(false);
@@ -347,6 +354,12 @@ function connect() {
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if (message.Msg) heard(message.Msg);
+  };
+  $("access").onsubmit = (event) => {
+    event.preventDefault();
+    sessionStorage.setItem("token", $("token").value.trim());
+    $("token").value = "";
+    socket.close();
   };
   socket.onclose = () => {
     $("live").textContent = "offline";
@@ -363,6 +376,9 @@ async function look() {
       remember(body);
       drawMembers(body);
       summarize(body);
+    } else {
+      $("summary").textContent = body?.detail ?? `the node answers ${code}`;
+      $("summary").className = "bad";
     }
     await measure();
   } catch {

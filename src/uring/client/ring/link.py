@@ -26,6 +26,7 @@ class Link:
     missed: Callable[[], None]
     """and when some may have been missed: the socket is a new one."""
     trust: Trust | None = None
+    token: str | None = None
     _socket: WebSocketSession | None = field(default=None, init=False)
     _place: int = field(default=0, init=False)
     _opening: DeferredLock = field(factory=DeferredLock, init=False)
@@ -52,7 +53,9 @@ class Link:
             if self._socket is None:
                 address = self.endpoints[self._place % len(self.endpoints)]
                 self._place += 1
-                self._socket = await connect(self.reactor, address, self.timeout, self.trust)
+                self._socket = await connect(
+                    self.reactor, address, self.timeout, self.trust, self.token
+                )
                 self._socket.listen("mring", self.heard)
                 self._socket.closed.addBoth(self._closed, self._socket)
                 self.missed()

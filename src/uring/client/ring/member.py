@@ -52,6 +52,8 @@ class RingMember:
     """Vnodes that are sent at a time, if the ring's limits allow."""
     timeout: float = 5.0
     trust: Trust | None = None
+    token: str | None = None
+    """Of role write, without prefixes, where the cluster wants to know who asks."""
     owners: dict[int, str] = field(factory=dict, init=False)
     """Vnode -> the node that owned it when the ring was last read."""
     addresses: dict[str, str] = field(factory=dict, init=False)
@@ -73,7 +75,13 @@ class RingMember:
 
     def __attrs_post_init__(self) -> None:
         self._link = Link(
-            self.reactor, self.endpoints, self.timeout, self._heard, self._touch, self.trust
+            self.reactor,
+            self.endpoints,
+            self.timeout,
+            self._heard,
+            self._touch,
+            self.trust,
+            self.token,
         )
 
     # -- for the user ----------------------------------------------------------------------------
