@@ -36,7 +36,7 @@ from uring.machines.ring.commands import (
     Wish,
 )
 from uring.machines.ring.record import State, load, store
-from uring.machines.ring.seats import NOBODY, runs
+from uring.machines.ring.seats import NOBODY, pieces, runs
 from uring.machines.turn import Turn
 
 STRATEGIES = ("continuous", "minimal")
@@ -154,10 +154,10 @@ def _event(
         return RingChanged(name, bool(added), after.strategy, ring.layout, after.layout)
     gone = [node for node in ring.nodes if after.named(node.name) is None]
     places = {node.slot: place for place, node in enumerate((*after.nodes, *gone))}
-    pieces = runs(outcome.after or pages.of_layout(after)) if after.nodes else []
+    slots = outcome.after or pages.of_layout(after)
     kept = b""
-    if pieces and len(pieces) <= _RUNS_MAX:
-        kept = b"".join(RUN.pack(start, places[slot]) for slot, start, _ in pieces)
+    if after.nodes and pieces(slots) <= _RUNS_MAX:
+        kept = b"".join(RUN.pack(start, places[slot]) for slot, start, _ in runs(slots))
         kept += RUN.pack(ring.size, 0)
     moves = b"".join(
         RANGE.pack(start, end, places[source], places[target])

@@ -172,6 +172,15 @@ class PageTests(RingTestCase):
         assert isinstance(plan, Plan)
         return wish, plan.digest
 
+    def test_many_nodes_of_a_large_ring(self) -> None:
+        """A plan looks at each vnode a few times, not once for each node."""
+        self.size(1 << 18)
+        wish, digest = self.first(1000)
+        self.apply(CommitPlan(1, wish, digest))
+        page = self.ask(GetRing(999, 1))
+        assert isinstance(page, RingPage)
+        self.assertEqual((page.nodes, page.parts[0].load), (1000, (1 << 18) // 1000))
+
     def test_largest(self) -> None:
         """A ring of the largest size takes its first nodes, and takes 16384 pages."""
         self.size(RING_SIZE_MAX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections import Counter
 from collections.abc import Iterable
 from typing import TypeAlias
 
@@ -144,7 +145,7 @@ def work_out(state: Readable, ring: State, wish: Wish) -> Outcome | Refused | In
             loads[before[vnode]] -= 1
             loads[slot] = loads.get(slot, 0) + 1
     else:  # nobody's before
-        loads = {node.slot: after.count(node.slot) for node in nodes}
+        loads = dict(Counter(after))
     return Outcome(_with(ring, nodes, loads, ()), _ranges(before, moves), before, after)
 
 

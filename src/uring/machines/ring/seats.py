@@ -11,6 +11,7 @@ from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from operator import ne
 from typing import TypeAlias
 
 from attrs import frozen
@@ -34,6 +35,11 @@ class Seat:
     weight: int = 1
     zone: str = ""
     """Empty: a zone of its own."""
+
+
+def pieces(owners: Owners) -> int:
+    """Return how many runs there are, without making them."""
+    return 1 + sum(map(ne, owners, owners[1:])) if owners else 0
 
 
 def zone_name(seat: Seat) -> str:
