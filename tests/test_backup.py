@@ -137,7 +137,7 @@ class RestoringTests(BackupTestCase):
         self.put(20)
         data = self.whole(self.bench.node.begin_backup())
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=60)
         @given(st.integers(0, len(data) - 1), st.integers(1, 255), st.booleans())
         def refused(place: int, change: int, cut: bool) -> None:
             altered = bytearray(data[:place] if cut else data)
