@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.node import Bench, make_bench
 from uring import transfers
-from uring.machines.commands import Get, Put
+from uring.machines.commands import AddToken, Get, Put
 from uring.raft.messages import InstallSnapshot
 from uring.wire.envelopes import SnapshotAck, SnapshotChunk
 from uring.wire.hello import Hello
@@ -158,3 +158,30 @@ class TransferTests(TransferTestCase):
         self.pass_time(5)
         self.assertGreaterEqual(self.newcomer.node.status()["applied_index"], before)
         self.complete()
+
+
+class TokenTests(TransferTestCase):
+    """Tokens that a node never saw being made."""
+
+    def bench(self, node_id: int, **options: Any) -> Bench:
+        bench = super().bench(node_id, **options)
+        if node_id == 1:
+            bench.submit(AddToken("a" * 16, bytes(32), "admin", (), "first of all"))
+            bench.settle()
+        return bench
+
+    def test_with_a_snapshot(self) -> None:
+        """A node that got its state from another asks for tokens from then on."""
+        self.assertTrue(self.leader.node.access.required)
+        self.assertFalse(self.newcomer.node.access.required)
+        self.pass_time(20)
+        self.complete()
+        self.assertTrue(self.newcomer.node.access.required)
+
+    def test_after_a_restart(self) -> None:
+        """A node that starts again asks for tokens before it serves anybody."""
+        path = self.leader.directory.path
+        self.leader.close()
+        again = make_bench(str(path))
+        self.addCleanup(again.close)
+        self.assertTrue(again.node.access.required)
