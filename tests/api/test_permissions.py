@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from tests.api.permissions import ADMIN, COMMANDS, CONVERSATION, NOBODY, READ, ROUTES, WRITE
 from tests.support.http import Response, SiteTestCase, WebSocketClient, complete, has_head, parse
 from uring.access import digest
+from uring.api.doors import Doors
 from uring.api.limits import Limits
 from uring.api.messages import PROTOCOLS, Control
 from uring.api.rest import Rest
@@ -174,6 +175,25 @@ class RouteTests(AccessTestCase):
         received = await client.until(lambda data: data.count(b"HTTP/1.1 ") == 3)
         codes = [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]]
         self.assertEqual(codes, [b"401", b"404", b"401"])
+
+    async def test_quick_with_a_token(self) -> None:
+        """A plain request with a right token takes the short way; no other does."""
+        long: list[bytes] = []
+        enter = self.site.doors.enter
+
+        def entered(request: Any) -> Any:
+            long.append(request.uri)
+            return enter(request)
+
+        self.patch(Doors, "enter", lambda doors, request: entered(request))
+        for number, who in enumerate(WHO):
+            found = await self.request("GET", f"/kv/p/{number}", **self.bearer(who))
+            self.assertEqual(found.code, 401 if who == NOBODY else 404)
+        wrong = await self.request("GET", "/kv/p/wrong", Authorization="Bearer x.y")
+        self.assertEqual(wrong.code, 401)
+        self.assertEqual(long, [b"/kv/p/0", b"/kv/p/wrong"])
+        found = await self.request("GET", "/kv/q/a", **self.bearer(TENANT))
+        self.assertEqual((found.code, len(long)), (403, 2))
 
     async def test_bad_headers(self) -> None:
         """What is no token of ours is told how to send one; spelling of the scheme is free."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import gc
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -34,7 +34,7 @@ class Receiver:
 
 
 def make_factory(clock: Clock) -> SessionFactory:
-    doors = Doors(FakeGateway(), Limits(), clock, lambda gateway, actor: (None, None))
+    doors = Doors(FakeGateway(), Limits(), clock, lambda *about: cast(Any, (None, None)))
     return SessionFactory(doors, Limits(), clock, "1.2.3")
 
 

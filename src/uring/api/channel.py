@@ -112,7 +112,10 @@ class UringChannel(HTTPChannel):
             if self._asking or self._waitingForTransport:
                 break
             request = self._parser.parse(data, position, self._is_ours)
-            if request is None or not self.persistent or self.site.access.required:
+            keys = self.site.keys
+            if request is not None and self.site.access.required:
+                keys = self.site.doors.keys_of(request.authorization)
+            if request is None or keys is None or not self.persistent:
                 self._serving = False
                 return data[position:]
             if request.end > len(data):
@@ -124,7 +127,7 @@ class UringChannel(HTTPChannel):
             self.finished_reading()
             position = request.end
             self._asking = True
-            self.site.keys.serve(request.method, request.uri, request.body, self._answered)
+            keys.serve(request.method, request.uri, request.body, self._answered)
         self._serving = False
         if position < len(data):
             self._later = bytearray(data[position:])

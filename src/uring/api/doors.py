@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from uring.api.gateway import Gateway
 from uring.api.guard import WHO, Guard
+from uring.api.keys import KeyResource, Keys
 from uring.api.limits import Limits
 from uring.errors import TooManyFailures, Unauthorized
 from uring.machines.commands import Token
@@ -31,7 +32,7 @@ PUBLIC = frozenset(
 
 _log = Logger(namespace="uring.tokens")
 
-MakeRoutes: TypeAlias = Callable[[Gateway, str], tuple[Any, Any]]
+MakeRoutes: TypeAlias = Callable[[Gateway, str], tuple[KeyResource, Any]]
 
 
 @frozen(eq=False)
@@ -39,7 +40,7 @@ class Visitor:
     """The gateway, and REST's resources over it, for one token."""
 
     guard: Guard
-    keys: Any
+    keys: KeyResource
     rest: Any
 
 
@@ -134,6 +135,17 @@ class Doors:
         token = access.find(text)
         if token is None:
             raise self.failures.failed(address)
+        return self._of(token)
+
+    def keys_of(self, authorization: bytes) -> Keys | None:
+        """Return what serves keys to who sends this header; None if something is wrong with it,
+        which is not counted: it is looked at again, and told, by :meth:`enter`."""
+        if authorization[:7].lower() != b"bearer ":
+            return None
+        token = self.gateway.access.find(authorization[7:].decode("latin-1").strip())
+        return None if token is None else self._of(token).keys.keys
+
+    def _of(self, token: Token) -> Visitor:
         found = self._visitors.get(token)
         if found is None:
             guard = Guard(self.gateway, token)

@@ -195,14 +195,14 @@ class KeyResource(Resource):
 
     def __init__(self, keys: Keys) -> None:
         super().__init__()
-        self._keys = keys
+        self.keys = keys
 
     def render(self, request: Any) -> Any:
         """Answer a request with one of METHODS, or HEAD."""
         method = b"GET" if request.method == b"HEAD" else request.method
         headers = request.requestHeaders
         given = headers if any(map(headers.hasHeader, _MEANT)) else None
-        self._keys.serve(method, request.uri, request.content.read(), request.answer, given)
+        self.keys.serve(method, request.uri, request.content.read(), request.answer, given)
         return NOT_DONE_YET
 
 

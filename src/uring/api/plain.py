@@ -15,7 +15,7 @@ from msgspec import Struct
 _LINE = re.compile(rb"(GET|POST|DELETE) (/(?:kv|data)/[!-~]*) HTTP/1\.1\r\n")
 _FIELD = re.compile(
     rb"(host|content-length|connection|user-agent|accept|accept-encoding|accept-language"
-    rb"|content-type): *([!-~](?:[ -~]*[!-~])?)\r\n",
+    rb"|content-type|authorization): *([!-~](?:[ -~]*[!-~])?)\r\n",
     re.IGNORECASE,
 )
 """Names with a meaning for us, and names without one that nearly every client sends.  A value has
@@ -31,6 +31,7 @@ class PlainRequest(Struct, frozen=True, gc=False):
     uri: bytes
     body: bytes
     end: int
+    authorization: bytes = b""
 
 
 class PlainParser:
@@ -41,13 +42,14 @@ class PlainParser:
     ``uri_bytes`` and ``body_bytes`` long.
     """
 
-    __slots__ = ("_body_bytes", "_headers", "_length", "_uri_bytes")
+    __slots__ = ("_authorization", "_body_bytes", "_headers", "_length", "_uri_bytes")
 
     def __init__(self, uri_bytes: int, body_bytes: int) -> None:
         self._uri_bytes = uri_bytes
         self._body_bytes = body_bytes
         self._headers = b"\r\n\r\n"  # which none are
         self._length = 0
+        self._authorization = b""
 
     def parse(self, data: bytes, start: int, is_ours: Callable[[str], bool]) -> PlainRequest | None:
         """Return the request that begins at ``start`` of ``data``; None if it is not plain, or its
@@ -66,16 +68,17 @@ class PlainParser:
             fields = self._fields(data, begin, is_ours)
             if fields is None:
                 return None
-            self._headers, self._length = fields
+            self._headers, self._length, self._authorization = fields
             length = self._length
         begin += len(self._headers)
         end = begin + length
-        return PlainRequest(line[1], line[2], data[begin:end], end)
+        return PlainRequest(line[1], line[2], data[begin:end], end, self._authorization)
 
     def _fields(
         self, data: bytes, start: int, is_ours: Callable[[str], bool]
-    ) -> tuple[bytes, int] | None:
-        """Return the headers with the empty line after them, and the length of the body."""
+    ) -> tuple[bytes, int, bytes] | None:
+        """Return the headers with the empty line after them, the length of the body, and what is
+        said of who asks."""
         fields: dict[bytes, bytes] = {}
         position = start
         while not data.startswith(b"\r\n", position):
@@ -95,4 +98,4 @@ class PlainParser:
         length = fields.get(b"content-length", b"0")
         if _LENGTH.fullmatch(length) is None or int(length) > self._body_bytes:
             return None
-        return data[start : position + 2], int(length)
+        return data[start : position + 2], int(length), fields.get(b"authorization", b"")

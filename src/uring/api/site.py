@@ -78,8 +78,7 @@ class UringSite(Site):
     def __init__(
         self,
         resource: Resource,
-        gateway: Gateway,
-        keys: Keys,
+        doors: Doors,
         limits: Limits,
         allowed_hosts: frozenset[str],
         allowed_origins: frozenset[str],
@@ -90,15 +89,16 @@ class UringSite(Site):
         # No timer for each connection: the sweep ends those that are idle.
         super().__init__(resource, requestFactory=UringRequest, reactor=clock)
         self.timeOut = None
-        self.keys = keys
+        self.doors = doors
+        self.keys = doors.anybody.keys.keys
         self.limits = limits
         self.allowed_hosts = allowed_hosts
         self.allowed_origins = allowed_origins
         self.clock = clock
         self.banner = f"uring/{version}".encode()
         self.websockets = sessions
-        self.gateway = gateway
-        self.access = gateway.access
+        self.gateway = doors.gateway
+        self.access = doors.gateway.access
         self.channels: set[UringChannel] = set()
         self.now: float = clock.seconds()
         """The time of the last sweep: good enough for what takes minutes."""
@@ -204,8 +204,7 @@ def make_site(
     doors = Doors(gateway, limits, reactor, routes)
     sessions = SessionFactory(doors, limits, reactor, version)
     root = Root(doors, WebSocketResource(sessions))
-    keys = Keys(doors.anybody.guard, limits)
     site = UringSite(
-        root, gateway, keys, limits, allowed_hosts, allowed_origins, reactor, version, sessions
+        root, doors, limits, allowed_hosts, allowed_origins, reactor, version, sessions
     )
     return site
