@@ -49,6 +49,17 @@ class Waiting(SynchronousTestCase):
         self.assertEqual([VoteResponse], [type(m) for m in ready.append.responses])
         self.assertTrue(ready.must_sync)
 
+    def test_leader_before_its_own_vote_was_durable(self) -> None:
+        """The votes of all others are not enough while the own one could still be lost."""
+        self.bench.raw.campaign()
+        ready = self.bench.raw.ready()
+        for voter in (2, 3):
+            self.bench.step(VoteResponse(to=1, from_=voter, term=1))
+        self.assertFalse(self.bench.raw.is_leader)
+        self.assertEqual([], [m for m in self.bench.raw.ready().messages if type(m) is Append])
+        written(self.bench, ready)
+        self.assertTrue(self.bench.raw.is_leader)
+
     def test_requests_do_not_wait(self) -> None:
         """A candidate's requests leave at once, its own vote counts when it is durable."""
         self.bench.raw.campaign()

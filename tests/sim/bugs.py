@@ -37,7 +37,15 @@ from uring.raft import (
 from uring.raft import log as log_module
 from uring.raft import proposals as core_proposals
 from uring.raft.local import StorageAppendResponse
-from uring.raft.messages import AppendResponse, Heartbeat, HeartbeatResponse, ReadIndex, Vote
+from uring.raft.messages import (
+    AppendResponse,
+    Heartbeat,
+    HeartbeatResponse,
+    ReadIndex,
+    Vote,
+    VoteResponse,
+)
+from uring.raft.quorum import VoteResult
 from uring.raft.state import State
 from uring.raft.types import HardState, Role
 from uring.store import log as store_log
@@ -136,6 +144,22 @@ def _() -> list[Patch]:
 
 
 _write = store_log.Batch.write
+
+
+@bug("leads before its own vote is durable")
+def _() -> list[Patch]:
+    on_vote_response = election.on_vote_response
+
+    def count(state: State, message: Any) -> None:
+        on_vote_response(state, message)
+        won = state.config.vote_result(state.votes) is VoteResult.WON
+        if won and state.role is Role.CANDIDATE:
+            election._become_leader(state)
+            election.broadcast_append(state)
+
+    rules = dict(dispatch._RULES)
+    rules[Role.CANDIDATE] = {**rules[Role.CANDIDATE], VoteResponse: count}
+    return [(dispatch, "_RULES", rules)]
 
 
 @bug("leader counts itself before its disk does")

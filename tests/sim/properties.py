@@ -294,7 +294,7 @@ class Properties:
     def _lacking_votes(self, life: Life, term: int, conf: ConfState) -> str:
         """Say whose votes there are and of whom, if these are no quorum of ``conf``; nothing if so.
 
-        The leader's own vote need not be on its disk if those of the others are enough.
+        The leader's own must be among them: without it the node could lead the same term again.
         """
         for voters in (conf.voters, conf.voters_outgoing):
             states = {voter: Durable(self.world.hosts[voter]).hard_state for voter in voters}
@@ -305,6 +305,8 @@ class Properties:
             ]
             if voters and len(have) <= len(voters) // 2:
                 return f"{have} of {voters}"
+            if life.id in voters and life.id not in have:
+                return f"{have} of {voters}, without its own"
         return "" if conf.voters else "nobody"
 
     def _look_at_commit(self, life: Life, seen: Seen, commit: int) -> None:

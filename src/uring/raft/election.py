@@ -246,7 +246,9 @@ def on_vote_response(state: State, message: VoteResponse | PreVoteResponse) -> N
     elif result is VoteResult.WON:
         if pre:
             _campaign(state, Campaign.ELECTION)
-        else:
+        elif state.id in state.votes:
+            # With others' votes alone it could lead, lose power before its own vote and term are on
+            # its disk, and win the same term again with another log (Raft paper, 5.2).
             _become_leader(state)
             broadcast_append(state)
 
