@@ -7,11 +7,12 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.error import ProcessDone
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -167,8 +168,10 @@ class UringServer:
     def signal(self, name: str) -> None:
         """Send a signal ("KILL", "STOP", "CONT", "TERM"); nothing happens if it has ended."""
         if self.running:
-            # Twisted knows only some signals by name.
-            self._transport.signalProcess(signal.Signals[f"SIG{name}"])
+            # It may have ended, with its output not read to the end: then we are not told yet.
+            with suppress(ProcessExitedAlready):
+                # Twisted knows only some signals by name.
+                self._transport.signalProcess(signal.Signals[f"SIG{name}"])
 
     async def die(self) -> None:
         """Kill the node as a power cut would, and return when it is gone."""

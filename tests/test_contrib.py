@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from contrib import Cluster, Node, UringServer, read_config, rotate
@@ -250,6 +251,21 @@ class ServerTests(TestCase):
         server.start()
         self.assertEqual(await told, (server, 3))
         self.assertEqual(server.output(), "no disk\n")
+
+    async def test_signal_to_a_process_that_has_just_ended(self) -> None:
+        """Its output may not be read to the end yet: that is no error of whoever signals."""
+
+        def ended_already(name: object) -> None:
+            raise ProcessExitedAlready
+
+        server = self.server("import signal; signal.pause()")
+        server.start()
+        transport = server._transport
+        patch = self.patch(transport, "signalProcess", ended_already)
+        server.signal("KILL")
+        patch.restore()
+        await server.die()
+        self.assertFalse(server.running)
 
     async def test_start_gives_up(self) -> None:
         """A cluster whose node ends at once is given up, with the node's last words."""
