@@ -37,10 +37,18 @@ class LessorTests(SynchronousTestCase):
         """A lease that nobody renews is over after its time, not before."""
         self.lead()
         self.lessor.touched([Lease(1, 2000, True)])
-        self.pass_(1.5)
-        self.assertEqual((self.said, self.lessor.remaining(1)), ([], 0.5))
-        self.pass_(0.5)
+        self.pass_(2.0)
+        self.assertEqual((self.said, self.lessor.remaining(1)), ([], STEP))
+        self.pass_(STEP)
         self.assertEqual(self.said, [Expire(1, 0)])
+
+    def test_lease_was_shorter_by_the_time_since_the_last_tick(self) -> None:
+        """A lease that begins just before a tick has its whole time, too."""
+        self.lead()
+        self.lessor.touched([Lease(1, 1000, True)])
+        self.lessor.tick(True, STEP)  # nearly all of it was over when the lease began
+        self.pass_(1.0 - STEP)
+        self.assertEqual(self.said, [])
 
     def test_renewed(self) -> None:
         """A renewal begins the time again, and the expiry names it."""
@@ -48,9 +56,9 @@ class LessorTests(SynchronousTestCase):
         self.lessor.touched([Lease(1, 2000, True)])
         self.pass_(1.5)
         self.lessor.touched([Lease(1, 2000, True, 1)])
-        self.pass_(1.5)
+        self.pass_(2.0)
         self.assertEqual(self.said, [])
-        self.pass_(0.5)
+        self.pass_(STEP)
         self.assertEqual(self.said, [Expire(1, 1)])
 
     def test_ended(self) -> None:
@@ -64,15 +72,15 @@ class LessorTests(SynchronousTestCase):
         """Who comes to lead begins anew with what is stored, however long it had been."""
         self.stored = [Lease(1, 2000, True, 7)]
         self.pass_(60, leads=False)
-        self.pass_(2)
+        self.pass_(2 + STEP)
         self.assertEqual(self.said, [])
-        self.pass_(0.5)
+        self.pass_(STEP)
         self.assertEqual(self.said, [Expire(1, 7)])
 
     def test_deposed(self) -> None:
         """Who leads no more measures nothing, and begins anew when it leads again."""
         self.stored = [Lease(1, 2000, True)]
-        self.pass_(1.5)
+        self.pass_(2.0)
         self.pass_(10, leads=False)
         self.lessor.touched([Lease(2, 1000, True)])
         self.pass_(2)
@@ -83,13 +91,13 @@ class LessorTests(SynchronousTestCase):
         self.lead()
         self.lessor.touched([Lease(1, 2000, True)])
         self.lessor.tick(True, 3600.0)
-        self.assertEqual((self.said, self.lessor.remaining(1)), ([], 1.5))
+        self.assertEqual((self.said, self.lessor.remaining(1)), ([], 2.0))
 
     def test_said_again(self) -> None:
         """An expiry that has no effect is said again after a while, once each time."""
         self.lead()
         self.lessor.touched([Lease(1, 2000, True)])
-        self.pass_(2 + lessor.AGAIN_SECONDS)
+        self.pass_(2 + STEP + lessor.AGAIN_SECONDS)
         self.assertEqual(self.said, [Expire(1, 0)] * 2)
 
     def test_read_in_pieces(self) -> None:
@@ -97,12 +105,12 @@ class LessorTests(SynchronousTestCase):
         self.patch(lessor, "READ_EACH_TICK", 2)
         self.stored = [Lease(each, 2000, True) for each in range(1, 6)]
         self.lead()
-        self.assertEqual(self.lessor.remaining(2), 2.0)
+        self.assertEqual(self.lessor.remaining(2), 2.0 + STEP)
         self.assertIsNone(self.lessor.remaining(3))
         self.lessor.touched([Lease(4, 2000, True, 9)])
         self.pass_(1)
-        self.assertEqual(self.lessor.remaining(5), 2.0)
-        self.pass_(2)
+        self.assertEqual(self.lessor.remaining(5), 2.0 + STEP)
+        self.pass_(2 + STEP)
         self.assertIn(Expire(4, 9), self.said)
         self.assertEqual({each.lease for each in self.said}, {1, 2, 3, 4, 5})
 
@@ -111,7 +119,7 @@ class LessorTests(SynchronousTestCase):
         self.patch(lessor, "EXPIRE_EACH_TICK", 2)
         self.lead()
         self.lessor.touched([Lease(each, 1000, True) for each in range(1, 6)])
-        self.pass_(1)
+        self.pass_(1 + STEP)
         self.assertEqual(len(self.said), 2)
         self.pass_(0.5)
         self.assertEqual(len(self.said), 4)

@@ -84,7 +84,9 @@ class Lessor:
         if not lease.alive:
             self._known.pop(lease.id, None)
             return
-        self._put(lease.id, self._now + lease.ttl_ms / 1000, lease.renewals)
+        # The time of the last tick: what has passed since then is counted by the next one.
+        deadline = self._now + self.step + lease.ttl_ms / 1000
+        self._put(lease.id, deadline, lease.renewals)
         if len(self._due) > 2 * len(self._known) + 64:  # mostly void: leases that are renewed often
             self._due = [(deadline, each) for each, (deadline, _) in self._known.items()]
             heapify(self._due)

@@ -140,6 +140,8 @@ class Balancer:
 
     def _look(self, life: Life) -> None:
         """Look at every vnode in the state of one process."""
+        if life.directory.failed:
+            return  # it is about to stop
         state, machines = life.directory.state, life.node.machines
         ring = machines.query(state, GetNodes())
         for vnode in range(SIZE) if ring.nodes else ():
