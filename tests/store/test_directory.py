@@ -253,6 +253,16 @@ class DamageTests(DirectoryTestCase):
         self.assertIn("refused", found)
         self.assertLessEqual(found, {"refused", "noticed", "whole"})
 
+    def test_empty_table_was_called_a_bad_disk(self) -> None:
+        """A table that was cut to nothing is damage, and the line says what to do about that."""
+        for file in sorted(self.source.glob("*/*.ldb")):
+            copy = self.base / "emptied"
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(self.source, copy)
+            (copy / file.relative_to(self.source)).write_bytes(b"")
+            problem = self.assertRaises(DirectoryError, open_directory, copy, 1)
+            self.assertIn("is damaged", str(problem))
+
     def test_flipped_in_manifest(self) -> None:
         """A flipped bit in a manifest or CURRENT is refused."""
         self.assertEqual(self.flip("*/MANIFEST-*", 7), {"refused"})
