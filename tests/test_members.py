@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.node import make_bench
-from uring.errors import Conflict, NotFound, Unavailable
+from uring.errors import Conflict, NotFound, OutcomeUnknown, Unavailable
+from uring.machines.commands import Old, Put
 from uring.members import Member, decode_member, encode_member, load_member
 from uring.raft.messages import Append, AppendResponse, HeartbeatResponse
 from uring.wire.envelopes import AdminReply, AdminRequest, Announce
@@ -222,6 +223,21 @@ class RemoveTests(AdministrationTestCase):
         self.assertIsNone(self.successResultOf(done))
         index = self.bench.node._conf_index
         self.assertGreaterEqual(self.bench.directory.log.hard_state.commit, index)
+
+    def test_transfer_to_a_silent_voter_was_begun_again_and_again(self) -> None:
+        """It is tried once: a leader that hands over takes no writes, and there is no end to it."""
+        self.add(2)
+        self.add(3)
+        done = self.bench.node.transfer_leadership(3)
+        written = self.bench.submit(Put("beep", "boop"))
+        for _ in range(30):  # 1.5 s: longer than an election time-out, and shorter than two
+            self.bench.pass_time(0.05)
+            term = self.bench.node.raft.term
+            self.bench.node.receive(2, [HeartbeatResponse(to=1, from_=2, term=term)])
+            self.bench.settle()
+        self.failureResultOf(done, OutcomeUnknown)
+        self.catch_up(2)
+        self.assertEqual(written, [Old(None)])
 
     def test_removal_that_would_leave_no_quorum(self) -> None:
         """A live voter is not removed if the rest could not decide anything; a forced one is."""

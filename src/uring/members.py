@@ -116,6 +116,8 @@ class Goal:
     waiting: list[Deferred[None]] = field(factory=list)
     doubted: float | None = None
     """Since when a removal has seemed to leave too few live voters."""
+    begun: bool = False
+    """Whether a transfer was begun.  A second attempt would keep writes waiting again."""
     reminded: float = float("-inf")
     """When it was last proposed or handed on; later than never means that it may take effect."""
 
@@ -385,6 +387,12 @@ class Administration:
         conf = self.node.raft.conf_state
         if goal.action == "transfer":
             if self.node.raft.status().lead_transferee != goal.node_id:
+                if goal.begun:
+                    return OutcomeUnknown(
+                        f"node {goal.node_id} has not taken over within an election time-out; "
+                        "see /status"
+                    )
+                goal.begun = True
                 goal.reminded = self.node.clock.seconds()
                 self.node.raft.transfer_leader(goal.node_id)
                 self.node.wake()

@@ -253,15 +253,16 @@ class DamageTests(DirectoryTestCase):
         self.assertIn("refused", found)
         self.assertLessEqual(found, {"refused", "noticed", "whole"})
 
-    def test_empty_table_was_called_a_bad_disk(self) -> None:
-        """A table that was cut to nothing is damage, and the line says what to do about that."""
+    def test_shortened_table_was_called_a_bad_disk(self) -> None:
+        """A table that was cut, also to nothing, is damage; the line says what to do about that."""
         for file in sorted(self.source.glob("*/*.ldb")):
-            copy = self.base / "emptied"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(self.source, copy)
-            (copy / file.relative_to(self.source)).write_bytes(b"")
-            problem = self.assertRaises(DirectoryError, open_directory, copy, 1)
-            self.assertIn("is damaged", str(problem))
+            for left in (0, file.stat().st_size // 2):
+                copy = self.base / "shortened"
+                shutil.rmtree(copy, ignore_errors=True)
+                shutil.copytree(self.source, copy)
+                os.truncate(copy / file.relative_to(self.source), left)
+                problem = self.assertRaises(DirectoryError, open_directory, copy, 1)
+                self.assertIn("is damaged", str(problem))
 
     def test_flipped_in_manifest(self) -> None:
         """A flipped bit in a manifest or CURRENT is refused."""

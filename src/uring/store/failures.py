@@ -43,7 +43,7 @@ class Health:
         """Note the first failure and return it as the exception to raise."""
         if isinstance(error, StoreFailed):
             failure = error
-        elif isinstance(error, plyvel.CorruptionError) or _is_empty_table(error):
+        elif isinstance(error, plyvel.CorruptionError) or _is_cut_table(error):
             failure = StoreDamaged(str(error))
         else:
             failure = StoreFailed(f"{type(error).__name__}: {error}")
@@ -66,6 +66,6 @@ class Health:
             raise self.fail(error) from error
 
 
-def _is_empty_table(error: BaseException) -> bool:
-    """Tell whether LevelDB found a table without a byte in it: it cannot map what is not there."""
+def _is_cut_table(error: BaseException) -> bool:
+    """Tell whether LevelDB found a table shorter than it was: it cannot map what is not there."""
     return isinstance(error, plyvel.IOError) and ".ldb: Invalid argument" in str(error)
