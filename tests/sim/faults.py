@@ -112,10 +112,10 @@ class Faults:
         self.world.note(None, "the faults end")
         for host in self.world.hosts.values():
             host.files.begin()
-            if host.life is not None:
-                host.life.paused_until = min(host.life.paused_until, self.world.now)
-            else:
+            if host.life is None:
                 self.world.begin(host)
+            # A pause under way ends by itself: what was put off until then, its timers among it,
+            # has its place already.
 
     def coin(self) -> bool:
         """Return True half of the time."""

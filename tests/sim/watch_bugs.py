@@ -5,30 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.sim.bugs import Patch, bug
-from uring.store.history import HistoryStore
 from uring.watch.history import History
 from uring.watch.hub import Hub
 from uring.watch.pieces import Pieces
 from uring.watch.subscription import Mode
-
-
-@bug("history goes on over a hole")
-def _() -> list[Patch]:
-    shrink = HistoryStore.open
-
-    def careless(self: Any, revision: int, index: int) -> None:
-        reset, self.reset = self.reset, lambda revision: None
-        try:
-            shrink(self, revision, index)
-        finally:
-            self.reset = reset
-        if not self._segments:
-            self.reset(revision)
-        elif self.files.current < 0:
-            self.files.reopen(self._segments[-1].first, self._segments[-1].size)
-        self.last = revision
-
-    return [(HistoryStore, "open", careless)]
 
 
 @bug("up to date a change too early")
