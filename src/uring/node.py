@@ -41,6 +41,7 @@ from uring.raft.types import Entry, EntryKind, HardState, Role
 from uring.reads import LinearizableReads
 from uring.reports import Reports
 from uring.space import DiskSpace
+from uring.timeline import Timeline
 from uring.transfers import Transfers
 from uring.watch import Hub, Sink, Subscription, Watch
 from uring.watch.history import History
@@ -105,6 +106,7 @@ class Node:
     hub: Hub = field(init=False)
     lessor: Lessor = field(init=False)
     reports: Reports = field(init=False)
+    timeline: Timeline = field(init=False)
     space: DiskSpace = field(init=False)
     notices: CommitNotices = field(init=False)
     compaction: Compaction = field(init=False)
@@ -170,6 +172,7 @@ class Node:
         )
         self.notices = CommitNotices(self.clock, self._send_to, self._guarded)
         self.reports = Reports(self, self.facts)
+        self.timeline = Timeline(settings.node_id, self.clock.seconds())
         self.compaction = Compaction(self)
 
     def _view(self) -> Any:
@@ -786,10 +789,12 @@ class Node:
                 {"StateChange": {"node": self.id, "prev_state": self._role, "next_state": role}}
             )
             self._role = role
+            self.timeline.role(self.clock.seconds(), self.id, role, self.raft.term)
         if leader != self._leader:
             self._leader = leader
             self.measures.leader_changes += 1
             self._lost_leader = 0 if leader else self._lost_leader
+            self.timeline.leader(self.clock.seconds(), leader, self.raft.term)
             self.log.info("the leader is {leader}", leader=leader or "unknown")
             if leader:
                 self.reads.ask_again()
@@ -838,6 +843,10 @@ class Node:
     def cluster(self) -> list[dict[str, Any]]:
         """See Gateway."""
         return self.reports.cluster()
+
+    def history(self) -> dict[str, Any]:
+        """See Gateway."""
+        return self.timeline.shown(self.clock.seconds())
 
     def add_member(self, node_id: int, address: str | None) -> Deferred[None]:
         """See Gateway."""

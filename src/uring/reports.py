@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from attrs import define, field, frozen
 from msgspec import Struct
 
+from uring.timeline import Seen
 from uring.wire.envelopes import Report
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class Health(Struct, frozen=True):
     """Bytes left where its data is; -1 if it does not know."""
     wall_time: float = 0.0
     """Its wall clock, in seconds since 1970; nothing depends on it, but people's logs do."""
+    commits: int = 0
+    """Batches of its clients' commands that were committed since it started,"""
+    commit_seconds: float = 0.0
+    """and how long they took, all together."""
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -71,13 +76,28 @@ class Reports:
         if now - self._sent < EVERY_SECONDS:
             return
         self._sent = now
-        body = _ENCODER.encode(self.own())
+        own = self.own()
+        body = _ENCODER.encode(own)
         members = self.node.members_known()
         for peer in list(self._received):
             if peer not in members:
                 del self._received[peer]
+        self.node.timeline.sweep(now, self._seen(own, members, now))
         for peer in self.node.mesh.connected():
             self.node.mesh.send(peer, [self._report(peer, now, body)])
+
+    def _seen(self, own: Health, members: Iterable[int], now: float) -> dict[int, Seen]:
+        """Return what is known of each member, of this node at first hand."""
+        found = {}
+        for node_id in members:
+            last = self._received.get(node_id)
+            if node_id == self.node.id:
+                found[node_id] = _seen(own, now)
+            elif last is not None:
+                found[node_id] = _seen(last.health, last.at)
+            else:
+                found[node_id] = Seen(None)
+        return found
 
     def _report(self, peer: int, now: float, body: bytes) -> Report:
         last = self._received.get(peer)
@@ -119,6 +139,8 @@ class Reports:
             reactor_delay_ms=round(node.measures.longest_delay.recent * 1000, 1),
             waiting=node.proposals.waiting,
             faults=tuple(node.faults()),
+            commits=sum(node.measures.commit.counts),
+            commit_seconds=round(node.measures.commit.total, 6),
             **self.facts(),  # type: ignore[arg-type]
         )
 
@@ -156,6 +178,10 @@ class Reports:
                         line["round_trip_ms"] = round(last.round_trip * 1000, 3)
             shown.append(line)
         return shown
+
+
+def _seen(health: Health, at: float) -> Seen:
+    return Seen(at, health.role, health.term, health.uptime, health.faults)
 
 
 def _micro(seconds: float) -> int:

@@ -29,6 +29,7 @@ ROUTES: list[tuple[str, str, Any, str, bool]] = [
     ("GET", "/dashboard/app.js", None, NOBODY, True),
     ("GET", "/status", None, READ, True),
     ("GET", "/cluster", None, READ, True),
+    ("GET", "/cluster/timeline", None, READ, True),
     ("GET", "/metrics", None, READ, True),
     ("GET", "/nowhere", None, READ, True),
     ("GET", "/node/1", None, READ, True),

@@ -116,6 +116,11 @@ class ClusterTests(SiteTestCase):
         response = await self.request("GET", "/cluster")
         self.assertEqual(response.json()[0]["role"], "Leader")
 
+    async def test_timeline(self) -> None:
+        """What happened lately is told, oldest first."""
+        response = await self.request("GET", "/cluster/timeline")
+        self.assertEqual([each["kind"] for each in response.json()["events"]], ["leader"])
+
 
 class DashboardTests(SiteTestCase):
     async def test_page(self) -> None:

@@ -160,6 +160,11 @@ class FakeGateway:
         """See Gateway."""
         return [{"id": 1, "address": "127.0.0.1:8081", "role": "Leader", "member": True}]
 
+    def history(self) -> dict[str, Any]:
+        """See Gateway."""
+        event = {"ago": 5.0, "kind": "leader", "leader": 1, "was": None, "term": 1}
+        return {"node": 1, "since": 9.0, "silent_after": 3.0, "events": [event]}
+
     def members(self) -> dict[int, str]:
         """See Gateway."""
         return self.known

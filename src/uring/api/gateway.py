@@ -56,6 +56,9 @@ class Gateway(Protocol):
     def cluster(self) -> list[dict[str, Any]]:
         """Return every member with what it told of itself lately, JSON-ready."""
 
+    def history(self) -> dict[str, Any]:
+        """Return what happened to the cluster lately, as this node saw it, JSON-ready."""
+
     def members(self) -> dict[int, str]:
         """Return id -> advertised address ("host:port") of every member, learners included."""
 

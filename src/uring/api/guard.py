@@ -143,6 +143,11 @@ class Guard:
         self._check(READ)
         return self.gateway.cluster()
 
+    def history(self) -> dict[str, Any]:
+        """See Gateway."""
+        self._check(READ)
+        return self.gateway.history()
+
     def members(self) -> dict[int, str]:
         """See Gateway."""
         self._check(READ)

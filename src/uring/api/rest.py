@@ -74,6 +74,10 @@ class Rest(Services, RingRoutes, Dashboard, Backups, Tokens):
     def cluster(self, request: Request) -> bytes:
         return as_json(request, 200, self.gateway.cluster())
 
+    @app.route("/cluster/timeline", methods=["GET"])
+    def timeline(self, request: Request) -> bytes:
+        return as_json(request, 200, self.gateway.history())
+
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: Request) -> bytes:
         if self._registry is None:
