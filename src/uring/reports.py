@@ -43,6 +43,8 @@ class Health(Struct, frozen=True):
     """Bytes left where its data is; -1 if it does not know."""
     wall_time: float = 0.0
     """Its wall clock, in seconds since 1970; nothing depends on it, but people's logs do."""
+    commands: int = 0
+    """Commands that it has applied since it started, whoever sent them."""
     commits: int = 0
     """Batches of its clients' commands that were committed since it started,"""
     commit_seconds: float = 0.0
@@ -139,6 +141,7 @@ class Reports:
             reactor_delay_ms=round(node.measures.longest_delay.recent * 1000, 1),
             waiting=node.proposals.waiting,
             faults=tuple(node.faults()),
+            commands=node.measures.commands,
             commits=sum(node.measures.commit.counts),
             commit_seconds=round(node.measures.commit.total, 6),
             **self.facts(),  # type: ignore[arg-type]

@@ -137,13 +137,18 @@ class Timeline:
     def shown(self, now: float) -> dict[str, Any]:
         """Return all that is kept, oldest first, JSON-ready; times are seconds ago.
 
-        ``since`` is from when on nothing is missing.
+        Nothing is missing from ``since`` on; ``leader`` and ``members`` are as they are now.
         """
         since = max(self._began, self._dropped, now - KEPT_SECONDS)
         return {
             "node": self._id,
             "since": round(now - since, 3),
             "silent_after": SILENT_SECONDS,
+            "leader": self._leader or None,
+            "members": [
+                {"id": node, "silent": known.silent, "faults": list(known.faults)}
+                for node, known in sorted(self._members.items())
+            ],
             "events": [
                 {"ago": round(now - event.at, 3), "kind": event.kind, **event.about}
                 for event in sorted(self._events, key=lambda event: event.at)

@@ -27,6 +27,7 @@ ROUTES: list[tuple[str, str, Any, str, bool]] = [
     ("GET", "/dashboard", None, NOBODY, True),
     ("GET", "/dashboard/style.css", None, NOBODY, True),
     ("GET", "/dashboard/app.js", None, NOBODY, True),
+    ("GET", "/dashboard/nothing.js", None, READ, True),
     ("GET", "/status", None, READ, True),
     ("GET", "/cluster", None, READ, True),
     ("GET", "/cluster/timeline", None, READ, True),

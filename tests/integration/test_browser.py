@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.protocol import ProcessProtocol, connectionDone
-from twisted.python.failure import Failure
-from twisted.trial.unittest import SkipTest
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from contrib import RaftClient
 from tests.integration.base import ProcessTestCase, free_ports
+from tests.support.browser import Browser, find_browser
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-extensions",
-    "--host-resolver-rules=MAP evil.example 127.0.0.1",
-)
 BROWSER_SECONDS = 45
+RESOLVE = "--host-resolver-rules=MAP evil.example 127.0.0.1"
 PAGE = """<!doctype html><title>page</title><iframe name="hidden"></iframe>
 <form id="form" target="hidden" method="post" enctype="text/plain" action="NODE/kv/by-form">
 <input name='{"value":"written","x":"' value='"}'></form>
@@ -116,48 +99,20 @@ class Pages(Resource):
         return b""
 
 
-class Browser(ProcessProtocol):
-    """Runs until it is told to end, or ends by itself."""
-
-    def __init__(self) -> None:
-        self.output = b""
-        self.ended: Deferred[None] = Deferred()
-
-    def outReceived(self, data: bytes) -> None:
-        self.output += data
-
-    def processEnded(self, reason: Failure = connectionDone) -> None:
-        self.ended.callback(None)
-
-    def kill(self) -> Deferred[None]:
-        """End it, with all that it started."""
-        with contextlib.suppress(ProcessExitedAlready):
-            self.transport.signalProcess("KILL")  # type: ignore[union-attr]
-        return self.ended
-
-
 class BrowserTests(ProcessTestCase):
     """Pages at http://evil.example, and a node on localhost."""
 
     timeout = 120
 
     def setUp(self) -> None:
+        find_browser()
         super().setUp()
-        self.program = next(filter(None, map(shutil.which, NAMES)), None)
-        if self.program is None:
-            raise SkipTest("no Chromium on the PATH (Debian: apt install chromium)")
 
-    def browse(self, *words: str) -> Browser:
-        browser = Browser()
-        profile = self.directory / f"profile-{len(list(self.directory.iterdir()))}"
-        assert self.program is not None
-        self.reactor.spawnProcess(
-            browser,
-            self.program,
-            [self.program, *OPTIONS, f"--user-data-dir={profile}", *words],
-            env={"HOME": str(self.directory), "PATH": "/usr/bin:/bin"},
-            path=str(self.directory),
-        )
+    def browser(self) -> Browser:
+        """Return a browser that ends with the test."""
+        directory = self.directory / f"browser-{len(list(self.directory.iterdir()))}"
+        directory.mkdir()
+        browser = Browser(self.reactor, directory, RESOLVE)
         self.addCleanup(browser.kill)
         return browser
 
@@ -173,8 +128,9 @@ class BrowserTests(ProcessTestCase):
 
     async def visit(self, port: Any, pages: Pages) -> dict[str, str]:
         """Let the browser load the page; return what the page found out."""
-        browser = self.browse(f"http://evil.example:{port.getHost().port}/")
+        browser = self.browser()
         pages.found.addTimeout(BROWSER_SECONDS, self.reactor)
+        await browser.open(f"http://evil.example:{port.getHost().port}/")
         found: dict[str, str] = await pages.found
         await browser.kill()
         return found
@@ -218,14 +174,10 @@ class BrowserTests(ProcessTestCase):
     async def test_name_that_was_rebound(self) -> None:
         """A name of the attacker that leads to the node is refused, reads included."""
         await self.node()
-        shown = {}
+        browser, shown = self.browser(), {}
         for host in ("evil.example", "localhost"):
-            browser = self.browse(
-                "--dump-dom", "--timeout=10000", f"http://{host}:{self.number}/kv/secret"
-            )
-            browser.ended.addTimeout(BROWSER_SECONDS, self.reactor)
-            await browser.ended
-            shown[host] = browser.output.decode("utf-8", "replace")
+            page = await browser.open(f"http://{host}:{self.number}/kv/secret")
+            shown[host] = await page.until("document.body.innerText")
         self.assertIn("treasure", shown["localhost"])
         self.assertNotIn("treasure", shown["evil.example"])
         self.assertIn("does not go by that Host", shown["evil.example"])

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
+from uring.api.dashboard import ASSETS
 from uring.api.gateway import Gateway
 from uring.api.guard import WHO, Guard
 from uring.api.keys import KeyResource, Keys
@@ -24,8 +25,7 @@ PUBLIC = frozenset(
         b"/readyz",
         b"/version",
         b"/dashboard",
-        b"/dashboard/style.css",
-        b"/dashboard/app.js",
+        *(b"/dashboard/" + name.encode() for name in ASSETS),
     )
 )
 """What anybody may see, tokens or not: that there is a node, and whether it is well."""

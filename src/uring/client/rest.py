@@ -81,6 +81,10 @@ class Client(ServiceClient):
         """Return what the node says of itself: id, role, term, leader, members ..."""
         return cast(dict[str, Any], await self._read("/status"))
 
+    async def timeline(self) -> dict[str, Any]:
+        """Return what happened in the last hour, as the node that is asked saw it."""
+        return cast(dict[str, Any], await self._read("/cluster/timeline"))
+
     async def version(self) -> str:
         """Return the version of the node's software."""
         return str(await self._read("/version"))

@@ -1,4 +1,4 @@
-"""The dashboard: one page, its style and its script, served as they lie in this folder.
+"""The dashboard: one page, its style and its scripts, served as they lie in this folder.
 
 The page may load nothing from elsewhere, and nobody may put it into a frame: browsers are told so.
 """
@@ -12,11 +12,21 @@ from attrs import define
 from twisted.web.http import Request
 
 from uring.api.routes import Routes, sized
+from uring.errors import NotFound
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
     b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+ASSETS = {
+    "style.css": b"text/css; charset=utf-8",
+    **dict.fromkeys(
+        ("app.js", "cluster.js", "keys.js", "page.js", "ring.js", "timeline.js"),
+        b"text/javascript; charset=utf-8",
+    ),
+}
+"""What the page loads, with its types."""
 
 
 @cache
@@ -52,10 +62,8 @@ class Dashboard(Routes):
     def dashboard(self, request: Request) -> bytes:
         return page(request)
 
-    @app.route("/dashboard/style.css", methods=["GET"])
-    def style(self, request: Request) -> bytes:
-        return _served(request, "style.css", b"text/css; charset=utf-8")
-
-    @app.route("/dashboard/app.js", methods=["GET"])
-    def script(self, request: Request) -> bytes:
-        return _served(request, "app.js", b"text/javascript; charset=utf-8")
+    @app.route("/dashboard/<name>", methods=["GET"])
+    def asset(self, request: Request, name: str) -> bytes:
+        if name not in ASSETS:
+            raise NotFound("the dashboard has no such part")
+        return _served(request, name, ASSETS[name])
