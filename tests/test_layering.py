@@ -52,8 +52,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "uring.faults": (),
     "uring.descriptors": (),
     "uring.sockets": (),
+    "uring.scavenger": (),
     "uring.supervision": (),
     "uring.timers": (),
+    "uring.watchdog": (),
     "uring.security": ("uring.access", "uring.options", "uring.peers"),
     "uring.restore": (
         "uring.backup",

@@ -42,6 +42,7 @@ from uring.peers.door import PeerOrHttpFactory
 from uring.peers.mesh import LinkFactory, Mesh
 from uring.raft.core import RawNode
 from uring.raft.settings import Settings as RaftSettings
+from uring.scavenger import Scavenger, release, settle
 from uring.security import Security, secure
 from uring.space import free_bytes
 from uring.store.directory import DataDirectory, open_directory
@@ -49,6 +50,7 @@ from uring.store.disk import DiskThread
 from uring.store.failures import DirectoryError, StoreFailed
 from uring.supervision import Supervisor
 from uring.timers import use_monotonic_time
+from uring.watchdog import Watchdog
 from uring.wire.codec import seal
 from uring.wire.hello import VERSION, Hello
 
@@ -134,9 +136,13 @@ class NodeService(Service):
     _address: str = field(default="", init=False)
     _supervisor: Supervisor = field(init=False)
     _unhandled: UnhandledErrors = field(init=False)
+    _scavenger: Scavenger = field(init=False)
+    _watchdog: Watchdog = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._supervisor = Supervisor(self.reactor)
+        self._scavenger = Scavenger(self.reactor, release)
+        self._watchdog = Watchdog(self.reactor, self._hangs)
         self._unhandled = UnhandledErrors(
             lambda reason: self.reactor.callFromThread(self.fail_stop, reason)
         )
@@ -160,6 +166,7 @@ class NodeService(Service):
         except StoreFailed as problem:
             raise SystemExit(f"uring: {self.settings.data_dir}: {problem}") from None
         self.reactor.callWhenRunning(self._take_signals)
+        self.reactor.callWhenRunning(self._look_after)
 
     def _build(self, directory: DataDirectory) -> None:
         settings, reactor = self.settings, self.reactor
@@ -316,6 +323,17 @@ class NodeService(Service):
         if self.security.has_files:  # otherwise a terminal that is closed shall end the process
             signal.signal(signal.SIGHUP, reload)
 
+    def _look_after(self) -> None:
+        settle()
+        self._scavenger.start()
+        self._watchdog.start()
+
+    def _hangs(self, reason: str) -> None:
+        """End the process; in the watchdog's thread, while the reactor's does nothing."""
+        _exit_after(1.0, 1)  # perhaps it is the log that hangs
+        self.log.critical("uring stops: {reason}", reason=reason)
+        os._exit(1)
+
     def _stop_reactor(self) -> None:
         with suppress(ReactorNotRunning):  # a second signal, while it stops
             self.reactor.stop()
@@ -350,6 +368,8 @@ class NodeService(Service):
         """Hand over, answer what waits, sync, close; within :data:`STOP_SECONDS` in any case."""
         super().stopService()
         self._supervisor.stopping()
+        self._scavenger.stop()
+        self._watchdog.stop()
         globalLogPublisher.removeObserver(self._unhandled)
         _exit_after(STOP_SECONDS, 1)
         return Deferred.fromCoroutine(self._take_down())

@@ -31,6 +31,16 @@ names = {}
 exec(compile(source, mesh.__file__, "exec"), names)
 mesh.Mesh._sweep = names["_sweep"]
 """
+HANG = """
+import time, uring.watchdog as watchdog, uring.store.disk as disk
+start = watchdog.Watchdog.start
+def hang(self):
+    self.seconds = 2
+    start(self)
+    from twisted.internet import reactor
+    reactor.callLater(1, disk.DiskThread(reactor).run_now, lambda: time.sleep(600))
+watchdog.Watchdog.start = hang
+"""
 FULL = """
 import uring.service
 from pathlib import Path
@@ -62,6 +72,24 @@ class UnhandledTests(FaultTestCase):
         (line,) = [each for each in (out + err).decode().splitlines() if "uring stops" in each]
         self.assertIn("unhandled error", line)
         self.assertIn("planted", line)
+
+
+class HangTests(FaultTestCase):
+    """A disk that stops for good within a sync that the reactor waits for."""
+
+    async def test_reactor_that_hangs(self) -> None:
+        """The process ends, and says where it stood, rather than let clients wait for ever."""
+        (port,) = free_ports(1)
+        out, err, code = await getProcessOutputAndValue(
+            sys.executable,
+            self.words(port, HANG),
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            path=str(self.directory),
+        )
+        self.assertEqual(code, 1)
+        (line,) = [each for each in (out + err).decode().splitlines() if "uring stops" in each]
+        self.assertIn("the reactor has stood still for 2 s", line)
+        self.assertIn("run_now", line)
 
 
 class SpaceTests(FaultTestCase):

@@ -24,7 +24,7 @@ from uring.raft.types import Entry, HardState, SnapshotMeta
 from uring.store.directory import DataDirectory, open_directory
 from uring.store.failures import DirectoryError, StoreDamaged, StoreFailed
 from uring.store.records import ENTRY, ENTRY_END, entry_key
-from uring.store.window import ENTRY_OVERHEAD, EntryWindow
+from uring.store.window import ENTRY_OVERHEAD, EntryWindow, size_of
 
 BIG = 1 << 30
 
@@ -253,7 +253,7 @@ class CompactionTests(DirectoryTestCase):
 class WindowTests(SynchronousTestCase):
     def test_bounded(self) -> None:
         """The window drops its oldest entries when it is full, and keeps the newest."""
-        size = len(entry(100).record) + ENTRY_OVERHEAD
+        size = size_of(entry(100))
         window = EntryWindow(limit=10 * size, end=100)
         for index in range(100, 200):
             window.extend([entry(index)])

@@ -140,6 +140,8 @@ class PeerOrHttpFactory(Factory):
         lost = transport.connectionLost
 
         def gone(reason: Any) -> None:
+            # Or the transport refers to itself: thousands would wait for the garbage collector.
+            del transport.connectionLost
             self._clients[host] -= 1
             if not self._clients[host]:
                 del self._clients[host]

@@ -94,6 +94,7 @@ class PeerLink(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closed = True
+        self._expected = _nothing  # a method of its own would leave it to the garbage collector
         if self.mesh.tls is not None and not self.is_ready:
             problem = self._certificate_problem or tls.failure_of(reason)
             if problem is not None:
@@ -323,6 +324,10 @@ class PeerLink(Protocol):
         """The connection is gone."""
         self._outbox.clear()
         self._outbox_bytes = 0
+
+
+def _nothing(frame: bytes) -> None:
+    """What a closed connection does with a frame."""
 
 
 def _tune(transport: Any) -> None:

@@ -32,8 +32,7 @@ from uring.wire.codec import DecodeError, decode_entry, encode_entry
 
 WINDOW_BYTES = 4 << 20
 """Memory for the newest entries: what a follower can be behind without reading LevelDB, which has
-them in its memtable or in the page cache.  What is in the window takes twice as much: an entry is
-kept with its record."""
+them in its memtable or in the page cache.  Entries are kept with their records; both count."""
 
 GARBAGE_ENTRIES = 1000
 """Compacted entries deleted in one batch: about a millisecond of the disk thread."""

@@ -9,7 +9,12 @@ from attrs import define, field
 from uring.raft.types import Entry
 
 ENTRY_OVERHEAD = 200
-"""Bytes that an entry is counted with beside its record: the objects around it."""
+"""Bytes that an entry is counted with beside its data and its record: the objects around them."""
+
+
+def size_of(entry: Entry) -> int:
+    """Return about how many bytes of memory ``entry`` takes."""
+    return len(entry.data) + len(entry.record) + ENTRY_OVERHEAD
 
 
 @define
@@ -50,7 +55,7 @@ class EntryWindow:
             self._drop(first - self.start, len(self._entries))
             self.end = first
         self._entries.extend(entries)
-        self._bytes += sum(len(entry.record) + ENTRY_OVERHEAD for entry in entries)
+        self._bytes += sum(map(size_of, entries))
         self.end += len(entries)
         # Dropping from the front moves the list, so it is done an eighth of the limit at a time.
         if self._bytes > self.limit + self.limit // 8:
@@ -64,10 +69,10 @@ class EntryWindow:
     def _shrink(self) -> None:
         count, size = 0, self._bytes
         while size > self.limit and count < len(self._entries) - 1:
-            size -= len(self._entries[count].record) + ENTRY_OVERHEAD
+            size -= size_of(self._entries[count])
             count += 1
         self._drop(0, count)
 
     def _drop(self, low: int, high: int) -> None:
-        self._bytes -= sum(len(e.record) + ENTRY_OVERHEAD for e in self._entries[low:high])
+        self._bytes -= sum(map(size_of, self._entries[low:high]))
         del self._entries[low:high]

@@ -12,6 +12,8 @@ from uring.store.history import HistoryStore, Record
 
 TAIL_BYTES = 2 << 20
 """What is kept in memory, too: who was away for a moment costs no disk."""
+RECORD_OVERHEAD = 200
+"""Bytes that a record takes there beside its payload: the objects around it."""
 RECORD_BYTES = 256 << 10
 """A record is read whole, so a large batch becomes several, unless one change alone is larger."""
 PIECE_BYTES = 128 << 10
@@ -46,7 +48,7 @@ class History:
             return []
         self._append(index, changes)
         while self._size > TAIL_BYTES:
-            self._size -= self._tail.popleft().size
+            self._size -= _memory_of(self._tail.popleft())
         return self.store.trim()
 
     def _append(self, index: int, changes: Sequence[Event]) -> None:
@@ -59,7 +61,7 @@ class History:
         record = Record(self.next, len(changes), payload, index)
         self.store.append(index, len(changes), payload)
         self._tail.append(record)
-        self._size += record.size
+        self._size += _memory_of(record)
 
     def recent(self, revision: int) -> list[Record]:
         """Return some records from ``revision`` on if memory has them, else none."""
@@ -84,3 +86,7 @@ class History:
         self._tail.clear()
         self._size = 0
         self.store.reset(revision)
+
+
+def _memory_of(record: Record) -> int:
+    return len(record.payload) + RECORD_OVERHEAD
