@@ -167,7 +167,8 @@ class Cluster:
         await founder.wait_for(lambda status: bool(status.get("leader")), timeout)
         for client, server in zip(self.clients, self.servers, strict=True):
             if not server.bootstrap:
-                await self._add(founder, client.node_id or 0, server.address, end)
+                address = server.advertise or server.address
+                await self._add(founder, client.node_id or 0, address, end)
         for client in self.clients:
             await client.wait_for(
                 lambda status: (

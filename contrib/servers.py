@@ -62,6 +62,7 @@ class UringServer:
         port: int,
         *,
         peers: Sequence[str] = (),
+        advertise: str | None = None,
         bootstrap: bool = False,
         host: str = "127.0.0.1",
         data_dir: Path | str | None = None,
@@ -71,12 +72,14 @@ class UringServer:
     ) -> None:
         """Describe a node; ``data_dir`` defaults to ./raft-leveldb-ID, as the node's own does.
 
+        ``advertise`` is where peers are to dial it, if that is elsewhere than where it listens.
         ``options`` are further words of its command line; ``log_file`` gets what it prints.
         """
         self.node_id = int(node_id)
         self.port = int(port)
         self.host = host
         self.peers = list(peers)
+        self.advertise = advertise
         self.bootstrap = bootstrap
         self.data_dir = Path(data_dir or f"raft-leveldb-{self.node_id}").absolute()
         self.options = list(options)
@@ -117,6 +120,8 @@ class UringServer:
         words += ["-e", self.address, "-i", str(self.node_id), "-d", str(self.data_dir)]
         for peer in self.peers:
             words += ["-p", peer]
+        if self.advertise is not None:
+            words += ["--advertise", self.advertise]
         if self.bootstrap:
             words.append("-b")
         return words + self.options
