@@ -59,6 +59,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "uring.security": ("uring.access", "uring.options", "uring.peers"),
     "uring.restore": (
         "uring.backup",
+        "uring.machines.levels",
         "uring.machines.table",
         "uring.options",
         "uring.raft.types",
@@ -71,6 +72,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "uring.options",
         "uring.raft.types",
         "uring.store",
+        "uring.upgrades",
     ),
     "uring.service": ("uring",),
 }

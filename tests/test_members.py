@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.node import make_bench
 from uring.errors import Conflict, NotFound, OutcomeUnknown, Unavailable
 from uring.machines.commands import Old, Put
+from uring.machines.levels import LEVEL
 from uring.members import Member, decode_member, encode_member, load_member
 from uring.raft.messages import Append, AppendResponse, HeartbeatResponse
 from uring.wire.envelopes import AdminReply, AdminRequest, Announce
@@ -24,6 +25,7 @@ def hello(node_id: int, **changes: Any) -> Hello:
         "node_id": node_id,
         "instance_id": bytes([node_id]) * 16,
         "address": f"127.0.0.1:808{node_id}",
+        "level": LEVEL,
     }
     return Hello(**{**fields, **changes})
 
@@ -35,7 +37,9 @@ class MemberTests(SynchronousTestCase):
         """A member survives the state's line and the log's context."""
         for member in (Member("h:1"), Member("[::1]:8080", b"i" * 16)):
             self.assertEqual(load_member(member.line()), member)
-            self.assertEqual(decode_member(encode_member(7, member)), (7, member))
+            for level in (0, 3):
+                found = decode_member(encode_member(7, member, level))
+                self.assertEqual(found, (7, member, level))
 
 
 class AdministrationTestCase(SynchronousTestCase):

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.node import Bench, make_bench
 from uring import transfers
 from uring.machines.commands import AddToken, Get, Put
+from uring.machines.levels import LEVEL
 from uring.raft.messages import InstallSnapshot
 from uring.wire.envelopes import SnapshotAck, SnapshotChunk
 from uring.wire.hello import Hello
@@ -25,7 +26,8 @@ class TransferTestCase(SynchronousTestCase):
             self.leader.settle()
         self.assertGreater(self.leader.node.status()["first_index"], 10)
         self.newcomer = self.bench(2, bootstrap=False)
-        hello = Hello(1, b"", 2, self.newcomer.directory.identity.instance_id, "127.0.0.1:8082")
+        instance = self.newcomer.directory.identity.instance_id
+        hello = Hello(1, b"", 2, instance, "127.0.0.1:8082", level=LEVEL)
         self.leader.node.administration.greeted(hello)
         self.newcomer.node.administration.clusters[1] = b"c" * 16
         self.leader.node.add_member(2, None).addErrback(lambda failure: None)

@@ -45,6 +45,8 @@ class Manifest(Struct, frozen=True):
     taken: float
     """The node's wall clock, in seconds since 1970."""
     version: str
+    level: int = 1
+    """The feature level of the cluster: an older program cannot restore it."""
 
 
 class Summary(Struct, frozen=True):
@@ -142,6 +144,7 @@ def begin(node: Node) -> Backup:
         revision=node.machines.revision(node.directory.state),
         taken=node.facts().get("wall_time", 0.0),
         version=node.settings.version,
+        level=node.upgrades.level,
     )
     backup = Backup(node, manifest, reader)
     backup.heard = node.clock.seconds()

@@ -24,6 +24,7 @@ from uring.errors import (
     Unavailable,
     UringError,
 )
+from uring.machines.levels import LEVEL
 from uring.raft.local import ProposalDropped
 from uring.raft.membership import encode_conf_change
 from uring.raft.types import (
@@ -63,7 +64,13 @@ class Member(Struct, frozen=True, array_like=True):
         return f"{self.address} {self.instance.hex()}"
 
 
-_CONTEXT = msgspec.msgpack.Decoder(tuple[int, Member])
+class _Context(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    node_id: int
+    member: Member
+    level: int = 0
+
+
+_CONTEXT = msgspec.msgpack.Decoder(_Context)
 
 
 def load_member(line: str) -> Member:
@@ -72,18 +79,26 @@ def load_member(line: str) -> Member:
     return Member(address, bytes.fromhex(instance))
 
 
-def encode_member(node_id: int, member: Member) -> bytes:
-    """Return the context of a configuration change that concerns ``node_id``."""
-    return msgspec.msgpack.encode((node_id, member))
+def encode_member(node_id: int, member: Member, level: int = 0) -> bytes:
+    """Return the context of a configuration change that concerns ``node_id``.
+
+    With a ``level``, the cluster's is raised to that (see :mod:`uring.upgrades`).  Without one it
+    is written as by programs that knew of none.
+    """
+    parts = (node_id, member, level) if level else (node_id, member)
+    return msgspec.msgpack.encode(parts)
 
 
-def decode_member(context: bytes) -> tuple[int, Member]:
+def decode_member(context: bytes) -> tuple[int, Member, int]:
     """Return what :func:`encode_member` was given.  Raises ``msgspec.DecodeError``."""
-    return _CONTEXT.decode(context)
+    found = _CONTEXT.decode(context)
+    return found.node_id, found.member, found.level
 
 
-def found_cluster(directory: Any, address: str, cluster_id: bytes) -> None:
+def found_cluster(directory: Any, address: str, cluster_id: bytes, level: int = LEVEL) -> None:
     """Make an open, empty data directory the first member of a new cluster; synced on return.
+
+    The cluster is of the feature ``level`` of its founder's program.
 
     The founder is added by the first entry of the log, so that whoever gets the log from its
     beginning learns of it in the same way as of everybody else.  The cluster's id is written last:
@@ -94,7 +109,7 @@ def found_cluster(directory: Any, address: str, cluster_id: bytes) -> None:
         founder = Member(address, identity.instance_id)
         change = ConfChange(
             changes=(ConfChangeSingle(ConfChangeKind.ADD_NODE, identity.node_id),),
-            context=encode_member(identity.node_id, founder),
+            context=encode_member(identity.node_id, founder, level),
         )
         entry = seal(1, 1, EntryKind.CONF_CHANGE_V2, encode_conf_change(change))
         batch = directory.log.prepare(HardState(term=1, commit=1), [entry])
@@ -227,6 +242,8 @@ class Administration:
             return HelloRefused(
                 code="id", reason=f"id {hello.node_id} is taken by the node at this address"
             )
+        if (too_old := self.node.upgrades.objection(hello)) is not None:
+            return too_old
         member = self.known.get(hello.node_id)
         if member is None or not member.instance or member.instance == hello.instance_id:
             return None
@@ -243,6 +260,7 @@ class Administration:
     def greeted(self, hello: Hello) -> None:
         """Note who said hello; the leader must know of newcomers to be able to add them."""
         self.clusters[hello.node_id] = hello.cluster_id
+        self.node.upgrades.greeted(hello)
         self._present[hello.node_id] = Member(hello.address, hello.instance_id)
         self._note(hello)
 
@@ -290,6 +308,7 @@ class Administration:
                 self._pursue(goal)
         if self.node.raft.is_leader:
             self._keep_house()
+            self.node.upgrades.drive()
 
     def fail_all(self) -> None:
         """The node stops: what was handed on may still be done by others."""
@@ -400,7 +419,7 @@ class Administration:
         if goal.action == "add":
             if goal.node_id in conf.learners:
                 return None  # promotion is part of keeping house
-            member = self._newcomer(goal)
+            member = self.node.upgrades.newcomer(goal.node_id) or self._newcomer(goal)
             if isinstance(member, UringError):
                 return member
             self._propose(goal, ConfChangeKind.ADD_LEARNER, member)

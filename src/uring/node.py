@@ -43,6 +43,7 @@ from uring.reports import Reports
 from uring.space import DiskSpace
 from uring.timeline import Timeline
 from uring.transfers import Transfers
+from uring.upgrades import ProgramTooOld, Upgrades
 from uring.watch import Hub, Sink, Subscription, Watch
 from uring.watch.history import History
 from uring.wire.envelopes import (
@@ -102,6 +103,7 @@ class Node:
     proposals: Proposals = field(init=False)
     reads: LinearizableReads = field(init=False)
     administration: Administration = field(init=False)
+    upgrades: Upgrades = field(init=False)
     transfers: Transfers = field(init=False)
     hub: Hub = field(init=False)
     lessor: Lessor = field(init=False)
@@ -150,6 +152,7 @@ class Node:
         )
         self.access.replace(tokens.every(self.directory.state))
         self.administration = Administration(self)
+        self.upgrades = Upgrades(self)
         self.transfers = Transfers(self)
         self.hub = Hub(
             clock=self.clock,
@@ -250,6 +253,9 @@ class Node:
         """Run ``work``; an exception means that this node's state can no longer be trusted."""
         try:
             work()
+        except ProgramTooOld as problem:
+            self._running = False
+            self.fail_stop(str(problem))
         except Exception as error:
             self.log.failure("the node cannot go on")
             self._running = False
@@ -265,6 +271,8 @@ class Node:
             done(Unavailable(self._no_leader()))
         elif self.space.is_low and (full := self.space.refusal(command, self.raft.leader_id)):
             done(full)
+        elif self.upgrades.is_behind and (early := self.upgrades.refusal(command)):
+            done(early)
         else:
             self.proposals.add(command, done)
             self.wake()
@@ -677,6 +685,7 @@ class Node:
                 self._writing = self.installing = False
                 self.transfers.installed()
                 self.administration.reload()
+                self.upgrades.reload()
                 self.mesh.set_members(self.addresses())
                 self.log.info("snapshot installed up to index {index}", index=meta.index)
                 self._deliver(append.responses)
@@ -713,6 +722,7 @@ class Node:
         before = 0
         members_changed: list[dict[str, object]] = []
         tokens_changed = False
+        level = self.upgrades.level
         for entry in apply.entries:
             if entry.kind is not EntryKind.NORMAL:
                 members_changed.append(self._apply_conf_change(entry, transaction))
@@ -729,6 +739,8 @@ class Node:
             last = apply.entries[-1]
             self.hub.keep(last.index, events)
             transaction.commit(last.index, last.term)
+        if self.upgrades.level != level:
+            self.upgrades.raised()
         if tokens_changed:
             self.access.replace(tokens.every(state))
         for response in apply.responses:
@@ -754,14 +766,17 @@ class Node:
                 measures.commit.observe(now - proposed)
 
     def _apply_conf_change(self, entry: Entry, transaction: Any) -> dict[str, object]:
-        self._conf_index = entry.index
         change = decode_conf_change(entry.data)
-        conf_state = self.raft.apply_conf_change(change)
-        transaction.set_conf_state(conf_state)
         members = dict(self.members_known())
         if change.context:
-            node_id, member = decode_member(change.context)
+            node_id, member, level = decode_member(change.context)
             members[node_id] = member
+            if level > self.upgrades.level:
+                self.upgrades.check(level)
+                transaction.set_level(level)
+        self._conf_index = entry.index
+        conf_state = self.raft.apply_conf_change(change)
+        transaction.set_conf_state(conf_state)
         ids = {*conf_state.voters, *conf_state.learners, *conf_state.voters_outgoing}
         kept = {node_id: member for node_id, member in members.items() if node_id in ids}
         transaction.set_member_addresses(

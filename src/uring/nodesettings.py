@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from uring.machines.levels import LEVEL
+
 
 @frozen(kw_only=True)
 class NodeSettings:
@@ -12,6 +14,8 @@ class NodeSettings:
     node_id: int
     address: str
     version: str
+    level: int = LEVEL
+    """The feature level it supports: its program's, but where tests play an older one."""
     tick: float = 0.05
     election: float = 1.0
     lost_leader: float = 0.1

@@ -22,6 +22,7 @@ from uring.options import NODE_ID_MAX
 from uring.raft.types import ConfState, EntryKind
 from uring.store.directory import DataDirectory, open_directory
 from uring.store.failures import DirectoryError
+from uring.upgrades import raise_level, require_level
 
 BATCH_BYTES = 4 * 1024 * 1024
 
@@ -64,14 +65,17 @@ def apply_log(directory: DataDirectory) -> int:
 
     An entry that is not known to be committed may be: the leader that counted it could have been
     lost before it said so.  Keeping it loses nothing that was acknowledged.  Changes of membership
-    are not applied, as the membership is replaced anyway.
+    are not applied, as the membership is replaced anyway; the feature level is (uring.upgrades), as
+    what follows may need it.
     """
     machines, log, state = Machines(), directory.log, directory.state
     while state.applied_index < log.last_index():
         entries = log.entries(state.applied_index + 1, log.last_index() + 1, BATCH_BYTES)
         transaction = state.begin()
         for entry in entries:
-            if entry.kind is EntryKind.NORMAL and entry.data:
+            if entry.kind is not EntryKind.NORMAL:
+                raise_level(transaction, state.level, entry)
+            elif entry.data:
                 machines.apply(transaction, entry.index, entry.data)
         transaction.commit(entries[-1].index, entries[-1].term)
     return state.applied_index
@@ -117,7 +121,11 @@ def main(arguments: list[str]) -> int:
     try:
         # Opened before it is copied, so that a running node is noticed; closed again, so that the
         # copy is whole.
-        open_directory(path, options["id"]).close()
+        directory = open_directory(path, options["id"])
+        try:
+            require_level(directory)
+        finally:
+            directory.close()
         copy = back_up(path)
         directory = open_directory(path, options["id"])
         try:

@@ -41,6 +41,8 @@ class Health(Struct, frozen=True):
     """Seconds."""
     disk_free: int = -1
     """Bytes left where its data is; -1 if it does not know."""
+    feature_level_supported: int = 1
+    """What its program supports; the cluster's feature level is the lowest of all."""
     wall_time: float = 0.0
     """Its wall clock, in seconds since 1970; nothing depends on it, but people's logs do."""
     commands: int = 0
@@ -144,6 +146,7 @@ class Reports:
             commands=node.measures.commands,
             commits=sum(node.measures.commit.counts),
             commit_seconds=round(node.measures.commit.total, 6),
+            feature_level_supported=node.settings.level,
             **self.facts(),  # type: ignore[arg-type]
         )
 

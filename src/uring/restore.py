@@ -15,6 +15,7 @@ from pathlib import Path
 from twisted.python import usage
 
 from uring.backup import BackupDamaged, BackupReader, Manifest
+from uring.machines.levels import LEVEL
 from uring.machines.table import Machines
 from uring.options import NODE_ID_MAX, split_host_port
 from uring.raft.types import ConfState, HardState, SnapshotMeta
@@ -39,6 +40,11 @@ def restore(
     """
     if directory.log.last_index() or directory.state.applied_index:
         raise ValueError(f"{directory.path} is not new; name a directory that does not exist")
+    if backup.manifest.level > LEVEL:
+        raise ValueError(
+            f"the backup is of feature level {backup.manifest.level}, this program supports "
+            f"{LEVEL} at the most: restore it with uring {backup.manifest.version}, or a newer one"
+        )
     writer = directory.state.snapshot_writer()
     try:
         for chunk in backup.chunks():

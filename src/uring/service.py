@@ -32,6 +32,7 @@ from uring.descriptors import left_for_clients, raise_limit
 from uring.errors import UringError
 from uring.faults import UnhandledErrors
 from uring.machines.commands import SetSize
+from uring.machines.levels import LEVEL
 from uring.machines.table import Machines
 from uring.members import found_cluster
 from uring.node import Node
@@ -50,9 +51,10 @@ from uring.store.disk import DiskThread
 from uring.store.failures import DirectoryError, StoreFailed
 from uring.supervision import Supervisor
 from uring.timers import use_monotonic_time
+from uring.upgrades import require_level
 from uring.watchdog import Watchdog
 from uring.wire.codec import seal
-from uring.wire.hello import VERSION, Hello
+from uring.wire.hello import NEWEST, OLDEST, Hello
 
 __all__ = ["Options", "makeService"]
 
@@ -157,6 +159,7 @@ class NodeService(Service):
             self.security = secure(self.settings, self.reactor)
             self._address = advertised(self.settings.advertise or self.settings.endpoint)
             self.directory = open_directory(self.settings.data_dir, self.settings.node_id)
+            require_level(self.directory)
             if self.settings.bootstrap and not self.directory.identity.cluster_id:
                 found_cluster(self.directory, self._address, os.urandom(16))
         except (DirectoryError, ValueError) as problem:
@@ -267,7 +270,9 @@ class NodeService(Service):
         assert self.directory is not None
         identity = self.directory.identity
         return Hello(
-            version=VERSION,
+            version=OLDEST,
+            newest=NEWEST,
+            level=LEVEL,
             cluster_id=identity.cluster_id,
             node_id=identity.node_id,
             instance_id=identity.instance_id,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from uring.wire.hello import NEWEST, OLDEST
+
 if TYPE_CHECKING:
     from uring.node import Node
 
@@ -31,9 +33,14 @@ def shown(node: Node) -> dict[str, Any]:
                 "id": node_id,
                 "address": addresses.get(node_id, ""),
                 "voter": node_id in conf.voters,
+                "feature_level": node.upgrades.of(node_id),
             }
             for node_id in ids
         ],
+        "feature_level": node.upgrades.level,
+        "feature_level_supported": node.upgrades.supported,
+        "feature_level_waits_for": node.upgrades.waits_for(),
+        "protocol_versions": [OLDEST, NEWEST],
         "cluster": node.directory.identity.cluster_id.hex() or None,
         "connected": sorted(node.mesh.connected()),
         "faults": node.faults(),
@@ -51,6 +58,8 @@ def gauges(node: Node) -> dict[str, float]:
         "waiting_bytes": node.proposals.waiting_bytes,
         "waiting_reads": node.reads.waiting,
         "leases": node.lessor.measured,
+        "feature_level": node.upgrades.level,
+        "feature_level_supported": node.upgrades.supported,
         "disk_free_bytes": facts.get("disk_free", -1),
         "uptime_seconds": facts.get("uptime", 0),
         "reactor_delay_max_seconds": node.measures.longest_delay.ever,

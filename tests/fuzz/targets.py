@@ -57,7 +57,7 @@ from uring.store.identity import Identity, decode_identity, encode_identity
 from uring.store.snapshots import SnapshotRejected, _split
 from uring.wire import codec, envelopes
 from uring.wire.framing import FrameDecoder, FrameError, encode_frame
-from uring.wire.hello import VERSION, Hello, HelloRefused, decode_hello, encode_hello
+from uring.wire.hello import OLDEST, Hello, HelloRefused, decode_hello, encode_hello
 
 T = TypeVar("T")
 LIMIT = 4096
@@ -212,16 +212,18 @@ _MESSAGES = codec.encode_messages(
     ]
 )
 _HELLO = Hello(
-    version=VERSION,
+    version=OLDEST,
     cluster_id=bytes(16),
     node_id=1,
     instance_id=bytes(16),
     address="127.0.0.1:1",
     applied=7,
+    newest=3,
+    level=2,
 )
 _CHANGE = ConfChange(
     changes=(ConfChangeSingle(ConfChangeKind.ADD_NODE, 1),),
-    context=encode_member(1, Member("127.0.0.1:1", bytes(16))),
+    context=encode_member(1, Member("127.0.0.1:1", bytes(16)), 2),
 )
 _LINES = b"\n".join(
     (

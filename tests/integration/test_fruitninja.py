@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from contrib.cluster import PortTaken, require_free
 from contrib.relay import dialler
 from tests.integration.base import ProcessTestCase, free_ports
-from uring.wire.hello import HELLO_BYTES_MAX, MAGIC, VERSION, Hello, encode_hello
+from uring.wire.hello import HELLO_BYTES_MAX, MAGIC, OLDEST, Hello, encode_hello
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = str(ROOT / "bin" / "fruitninja")
@@ -182,7 +182,7 @@ class DiallerTests(SynchronousTestCase):
 
     def test_hello(self) -> None:
         """A node is known once its hello is there, and not before."""
-        body = encode_hello(Hello(VERSION, b"", 7, b"i" * 16, "127.0.0.1:1"))
+        body = encode_hello(Hello(OLDEST, b"", 7, b"i" * 16, "127.0.0.1:1"))
         whole = MAGIC + len(body).to_bytes(4, "big") + body
         for length in range(len(whole)):
             self.assertIsNone(dialler(whole[:length]), length)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from uring.wire.codec import decode_messages, encode_messages
-from uring.wire.hello import VERSION, Hello
+from uring.wire.hello import NEWEST, OLDEST, Hello
 
 if TYPE_CHECKING:
     from tests.sim.world import Life, World
@@ -54,7 +54,9 @@ class SimMesh:
         """Return what the real mesh would say first."""
         identity, life = self.life.directory.identity, self.life
         return Hello(
-            version=VERSION,
+            version=OLDEST,
+            newest=NEWEST,
+            level=life.node.settings.level,
             cluster_id=identity.cluster_id,
             node_id=identity.node_id,
             instance_id=identity.instance_id,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from attrs import define, field, frozen
 
 from tests.sim.faults import STOPPED
+from tests.sim.versions import is_known
 from uring.machines import leases
 from uring.machines.commands import Ring
 from uring.machines.events import (
@@ -21,6 +22,7 @@ from uring.machines.events import (
     SwapRefused,
     numbered,
 )
+from uring.machines.levels import LEVEL
 from uring.machines.table import Applied, Machines
 from uring.node import Node
 from uring.raft.messages import AppendResponse, VoteResponse
@@ -61,9 +63,14 @@ class WatchedMachines(Machines):
     """Machines that show what became of every batch."""
 
     watch: Callable[[int, Applied], None] = lambda index, applied: None
+    level: int = LEVEL
+    """An older program passes over entries that it cannot decode."""
 
     def apply(self, transaction: Any, index: int, data: bytes) -> Applied:
-        applied = super().apply(transaction, index, data)
+        if self.level < LEVEL and not is_known(data, self.level):
+            applied = Applied(0, 0, index, None, [])
+        else:
+            applied = super().apply(transaction, index, data)
         self.watch(index, applied)
         return applied
 
@@ -173,7 +180,9 @@ class Properties:
 
     def stopped(self, life: Life) -> None:
         """A process ends itself: only a failing disk or a stop is a reason."""
-        if life.stopped != STOPPED and not life.disk_faulty:
+        if life.stopped == STOPPED or life.disk_faulty:
+            return
+        if "feature level" not in life.stopped or not self.world.upgrade.refused(life.host):
             self.violated(f"node {life.id} stops: {life.stopped}\n{life.failure}")
 
     # -- messages --------------------------------------------------------------------------------
@@ -399,10 +408,12 @@ class Properties:
         state = life.directory.state
         digest = (
             life.node.machines.digest(state)
-            + repr((state.conf_state, sorted(state.member_addresses.items()))).encode()
+            + repr((state.conf_state, sorted(state.member_addresses.items()), state.level)).encode()
         )
         if self._digests.setdefault(state.applied_index, digest) != digest:
             self.violated(f"node {life.id} has another state at {state.applied_index} than others")
+        for registrar in self.world.registrars:
+            registrar.look(life)
 
     def _note_events(self, life: Life, applied: Applied) -> None:
         """A revision is the same change everywhere."""
@@ -474,6 +485,8 @@ class Properties:
         for watcher in self.world.watchers:
             if why := watcher.unrest():
                 return why
+        if why := self.world.upgrade.unrest(leaders[0]):
+            return why
         applied = {life.id: life.directory.state.applied_index for life in replicas}
         if len(set(applied.values())) > 1:
             return f"the replicas stand at {applied}"

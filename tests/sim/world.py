@@ -24,7 +24,10 @@ from tests.sim.properties import Properties, Violation, WatchedMachines, Watched
 from tests.sim.ring import Balancer
 from tests.sim.scripts import Stage
 from tests.sim.stores import Crashed, Files, open_files, simulated_files
+from tests.sim.tokens import Registrar
+from tests.sim.versions import Upgrade
 from tests.sim.watchers import Watcher
+from uring.machines.levels import FIRST, LEVEL
 from uring.members import Member, encode_member
 from uring.nodesettings import NodeSettings
 from uring.raft.core import RawNode
@@ -32,6 +35,7 @@ from uring.raft.membership import encode_conf_change
 from uring.raft.settings import Settings
 from uring.raft.types import ConfChange, ConfChangeKind, ConfChangeSingle, EntryKind, HardState
 from uring.store.failures import DirectoryError, StoreFailed
+from uring.upgrades import ProgramTooOld
 from uring.wire.codec import seal
 
 TICK = 0.05
@@ -82,6 +86,10 @@ class Host:
     instance: bytes = b""
     lives: int = 0
     life: Life | None = None
+    level: int = LEVEL
+    """The feature level of its program."""
+    went_back: bool = False
+    """An operator has put an older program in the place of a newer one."""
     is_member: bool = True
     """False for a spare that was never added: it is no voter anywhere."""
 
@@ -157,11 +165,13 @@ class World:
         self.properties = Properties(self)
         self.network = Network(self, self.random("network"))
         self.faults = Faults(self)
+        self.upgrade = Upgrade(self)
         ids = range(1, self.size + SPARES + 1)
         self.hosts = {i: Host(i, Files(self.random(f"files {i}"))) for i in ids}
         holders = self.random("holders")
         self.holders = [Holder(self, i) for i in range(holders.choice((0, 0, 0, 2)))]
         self.balancers = [Balancer(self)] if holders.random() < 0.25 else []
+        self.registrars = [Registrar(self)] if self.random("registrars").random() < 0.5 else []
         self.clients = [Client(self, i) for i in range(choices.choice((2, 3, 5)))]
         self.history_entries = choices.choice((8, 40, 100_000))
         self.watchers = [Watcher(self, i) for i in range(choices.choice((1, 2, 3)))]
@@ -238,6 +248,9 @@ class World:
             life.directory = open_files(host.files, host.id)
             host.instance = life.directory.identity.instance_id
             self._build(life)
+        except ProgramTooOld as error:
+            life.fail_stop(str(error))
+            return
         except (StoreFailed, DirectoryError) as error:
             if not life.disk_faulty:
                 raise Violation(f"node {host.id} cannot open its directory: {error}") from error
@@ -267,6 +280,7 @@ class World:
                 node_id=host.id,
                 address=address(host.id),
                 version="sim",
+                level=host.level,
                 tick=TICK,
                 election=TICK * ELECTION_TICKS,
                 request_timeout=2.0,
@@ -284,12 +298,14 @@ class World:
             machines=WatchedMachines(
                 answered=lambda proposer, incarnation: (proposer, incarnation) == name,
                 watch=lambda index, applied: self.properties.outcome(life, index, applied),
+                level=host.level,
             ),
             fail_stop=life.fail_stop,
             log=log,
             watching=lambda entries: self.properties.applied(life, entries),
         )
         life.node.transfers.log = life.node.administration.log = log
+        life.node.upgrades.log = log
         life.node.proposals.log = life.node.hub.log = log
 
     def end(self, life: Life, why: str, power: bool) -> None:
@@ -342,11 +358,12 @@ class World:
         """Begin with a cluster: its members are added by the first entries of every log."""
         directories = {i: open_files(host.files, i) for i, host in sorted(self.hosts.items())}
         entries = []
+        level = self.upgrade.first_levels(self.hosts, self.size)
         for node in range(1, self.size + 1):
             member = Member(address(node), directories[node].identity.instance_id)
             change = ConfChange(
                 changes=(ConfChangeSingle(ConfChangeKind.ADD_NODE, node),),
-                context=encode_member(node, member),
+                context=encode_member(node, member, level if level > FIRST else 0),
             )
             entries.append(seal(1, node, EntryKind.CONF_CHANGE_V2, encode_conf_change(change)))
         for node in range(1, self.size + 1):
@@ -362,6 +379,7 @@ class World:
     def _live(self) -> None:
         self.faults.begin()
         self.stage.begin()
+        self.upgrade.begin()
         self.network.begin()
         for client in self.clients:
             client.begin()
@@ -369,6 +387,8 @@ class World:
             holder.begin()
         for balancer in self.balancers:
             balancer.begin()
+        for registrar in self.registrars:
+            registrar.begin()
         for watcher in self.watchers:
             watcher.begin()
         while self.now < self.options.seconds:
@@ -378,6 +398,7 @@ class World:
         """Faults stop: in bounded time one leader, every client answered, all replicas equal."""
         self.stage.end("the faults end")
         self.faults.end()
+        self.upgrade.end()
         deadline = self.now + CALM_SECONDS
         quiet = self.now + 5.0
         while self.now < quiet:

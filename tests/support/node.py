@@ -10,6 +10,7 @@ from attrs import define, field
 from twisted.internet.task import Clock
 
 from tests.support.disk import ManualDisk
+from uring.machines.levels import LEVEL
 from uring.machines.table import Machines
 from uring.members import found_cluster
 from uring.node import Node
@@ -109,12 +110,13 @@ def make_bench(
     bootstrap: bool = True,
     node_id: int = 1,
     free_bytes: Callable[[], int] | None = None,
+    founded_at: int = LEVEL,
     **settings: Any,
 ) -> Bench:
     """Return a node that has started in ``path``, the founder of a cluster or a stranger."""
     directory = open_directory(path, node_id)
     if bootstrap and not directory.identity.cluster_id:
-        found_cluster(directory, f"127.0.0.1:808{node_id}", b"c" * 16)
+        found_cluster(directory, f"127.0.0.1:808{node_id}", b"c" * 16, founded_at)
     clock, mesh = Clock(), RecordingMesh()
     stopped: list[str] = []
     disk, background, reader = StallableDisk(), StallableDisk(), StallableDisk()

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from uring.wire import hello as wire_hello
 from uring.wire.codec import DecodeError
 from uring.wire.hello import (
     HELLO_BYTES_MAX,
     MAGIC,
     Hello,
     HelloRefused,
+    common_version,
     decode_hello,
     encode_hello,
 )
@@ -46,10 +48,37 @@ class HelloTests(SynchronousTestCase):
             {"address": "x" * 513},
             {"version": 256},
             {"applied": -1},
+            {"level": 0},
+            {"newest": 256},
         ):
             wrong = msgspec.structs.replace(HELLO, **changes)
             with self.assertRaises(DecodeError):
                 decode_hello(encode_hello(wrong))
+
+    def test_common_version(self) -> None:
+        """Two nodes speak the newest version of the protocol that both know, if there is one."""
+        self.patch(wire_hello, "OLDEST", 2)
+        self.patch(wire_hello, "NEWEST", 4)
+        for theirs, expected in (
+            ((2, 4), 4),
+            ((1, 2), 2),
+            ((4, 9), 4),
+            ((3, 3), 3),
+            ((3, 0), 3),  # a program that knows of one only
+            ((1, 1), None),
+            ((1, 0), None),
+            ((5, 6), None),
+        ):
+            found = msgspec.structs.replace(HELLO, version=theirs[0], newest=theirs[1])
+            self.assertEqual(common_version(found), expected, theirs)
+
+    def test_fields_that_are_not_there(self) -> None:
+        """A hello from before a field is read with its default; one with more is read, too."""
+        whole = msgspec.msgpack.decode(encode_hello(HELLO))
+        older = decode_hello(msgspec.msgpack.encode(whole[:-2]))
+        assert isinstance(older, Hello)
+        self.assertEqual((older.level, older.newest), (1, 0))
+        self.assertEqual(decode_hello(msgspec.msgpack.encode([*whole, "more"])), HELLO)
 
     @given(st.binary(max_size=100))
     def test_any_bytes(self, data: bytes) -> None:

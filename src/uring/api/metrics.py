@@ -50,6 +50,8 @@ _GAUGES = {
     "waiting_bytes": "Bytes of the commands without an answer yet",
     "waiting_reads": "Linearizable reads without an answer yet",
     "leases": "Leases whose time this node measures, as the leader",
+    "feature_level": "The feature level of the cluster, as far as this node has applied the log",
+    "feature_level_supported": "The feature level that this node's program supports",
     "disk_free_bytes": "Bytes left where the data is; -1 if unknown",
     "uptime_seconds": "Seconds since the node started",
     "connections": "Connections of HTTP clients",

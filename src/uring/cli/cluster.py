@@ -11,7 +11,10 @@ from uring.cli.run import Settings, Stop, show_json, show_table, with_client
 from uring.client import Client
 from uring.errors import UringError
 
-_SHOWN = ("id", "role", "term", "leader", "last_index", "commit_index", "applied_index", "version")
+_SHOWN = (
+    *("id", "role", "term", "leader", "last_index", "commit_index", "applied_index"),
+    *("version", "feature_level"),
+)
 
 
 @click.command()
@@ -67,10 +70,18 @@ async def show(client: Client, settings: Settings) -> None:
             member["address"],
             "voter" if member["voter"] else "learner",
             "leader" if member["id"] == state["leader"] else "",
+            member.get("feature_level"),
         )
         for member in state["members"]
     ]
-    show_table(rows, "id", "address", "vote", "role")
+    show_table(rows, "id", "address", "vote", "role", "supports")
+    if waits_for := state.get("feature_level_waits_for"):
+        names = ", ".join(map(str, waits_for))
+        click.echo(
+            f"The cluster stays at feature level {state['feature_level']} until {names} support "
+            f"{state['feature_level_supported']}: upgrade them, or remove who will not come back.",
+            err=True,
+        )
 
 
 @members.command()

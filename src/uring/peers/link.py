@@ -21,11 +21,13 @@ from uring.wire.framing import FrameDecoder, FrameError, encode_frame
 from uring.wire.hello import (
     HELLO_BYTES_MAX,
     MAGIC,
-    VERSION,
+    NEWEST,
+    OLDEST,
     Greeting,
     Hello,
     HelloRefused,
     Proof,
+    common_version,
     decode_hello,
     encode_hello,
 )
@@ -201,9 +203,13 @@ class PeerLink(Protocol):
 
     def _objection(self, hello: Hello) -> HelloRefused | None:
         """Say what speaks against a hello before anything about the cluster is looked at."""
-        if hello.version != VERSION:
+        if common_version(hello) is None:
+            newest = max(hello.version, hello.newest)
             return HelloRefused(
-                "version", f"protocol version {hello.version} is not spoken here, {VERSION} is"
+                "version",
+                f"versions {hello.version} to {newest} of the protocol are not spoken here, "
+                f"{OLDEST} to {NEWEST} are: upgrade the older node, by way of a release between "
+                "the two if there is one",
             )
         if self.mesh.tls is not None:
             problem = self.mesh.tls.objection(self.transport, hello.node_id)

@@ -21,15 +21,18 @@ from uring.store.records import (
     CONF_STATE,
     DATA,
     INSTALLED,
+    LEVEL,
     MEMBERS,
     OWNER,
     SYNCED,
     decode_conf_state,
     decode_members,
     decode_place,
+    decode_version,
     encode_conf_state,
     encode_members,
     encode_place,
+    encode_version,
     unprotect,
 )
 from uring.store.snapshots import STATE, SnapshotReader, SnapshotWriter, swap_in
@@ -98,6 +101,8 @@ class StateStore:
     """Where the snapshot stands that this state began with."""
     conf_state: ConfState = field(default=ConfState(), init=False)
     member_addresses: Mapping[int, str] = field(factory=dict, init=False)
+    level: int = field(default=1, init=False)
+    """The cluster's feature level; 1 where nothing is said of it."""
     synced_index: int = field(default=0, init=False)
     """The applied index that is certainly durable.  Invariant: synced_index <= applied_index."""
     instance_id: bytes = field(default=b"", init=False)
@@ -121,6 +126,8 @@ class StateStore:
             conf, members = read(self.db, CONF_STATE), read(self.db, MEMBERS)
             self.conf_state = decode_conf_state(conf) if conf is not None else ConfState()
             self.member_addresses = decode_members(members) if members is not None else {}
+            level = read(self.db, LEVEL)
+            self.level = decode_version(LEVEL, level) if level is not None else 1
         # LevelDB writes all it recovers to synced tables before it is open.
         self.synced_index = self.applied_index
         self._unsynced = 0
@@ -166,6 +173,7 @@ class StateStore:
         applied: tuple[int, int],
         conf_state: ConfState | None,
         addresses: Mapping[int, str] | None,
+        level: int | None,
     ) -> None:
         """Write a transaction (see :meth:`StateTransaction.commit`, its only caller)."""
         if generation != self._generation:
@@ -188,10 +196,13 @@ class StateStore:
                     batch.put(CONF_STATE, encode_conf_state(conf_state))
                 if addresses is not None:
                     batch.put(MEMBERS, encode_members(addresses))
+                if level is not None:
+                    batch.put(LEVEL, encode_version(LEVEL, level))
             self.applied_index, self.applied_term = applied
             self.conf_state = self.conf_state if conf_state is None else conf_state
             if addresses is not None:
                 self.member_addresses = addresses
+            self.level = self.level if level is None else level
             self._recent.update(writes, size)
 
     # -- durability ----------------------------------------------------------------------------

@@ -22,6 +22,7 @@ class StateTransaction:
     _writes: dict[bytes, bytes | None] = field(factory=dict, init=False)
     _conf_state: ConfState | None = field(default=None, init=False)
     _addresses: dict[int, str] | None = field(default=None, init=False)
+    _level: int | None = field(default=None, init=False)
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value under ``key``, or None.  Raises :exc:`StoreFailed`."""
@@ -56,6 +57,10 @@ class StateTransaction:
         """Replace the members' addresses with this transaction."""
         self._addresses = dict(addresses)
 
+    def set_level(self, level: int) -> None:
+        """Change the cluster's feature level with this transaction."""
+        self._level = level
+
     def commit(self, applied_index: int, applied_term: int) -> None:
         """Write everything in one unsynced batch; ``applied_index`` is the last entry in it.
 
@@ -68,6 +73,7 @@ class StateTransaction:
             (applied_index, applied_term),
             self._conf_state,
             self._addresses,
+            self._level,
         )
 
 
