@@ -10,7 +10,9 @@ from treq.testing import StringStubbingResource, StubTreq
 from twisted.internet import defer, error
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseNeverReceived
 
 from uring.client import Client, RingNode, Swap
 from uring.client.answers import ProtocolError
@@ -257,7 +259,45 @@ class LostTests(ClientTestCase):
 
     def test_lost_write(self) -> None:
         """A write whose answer was lost may have been done, a read was not."""
-        for failure in (error.ConnectionLost(), defer.TimeoutError(), defer.CancelledError()):
+        for failure in (error.ConnectionLost(), defer.TimeoutError()):
             client = Client(ADDRESS, reactor=Clock(), http=Lost(failure))
             self.assertFalse(self.failed(client.put("k", "v"), OutcomeUnknown).definite)
             self.failed(client.get("k"), Unavailable)
+
+    def test_cancelled(self) -> None:
+        """Who cancels a call is told nothing else, and it is not tried again at another node."""
+        ways: list[Exception] = [
+            defer.CancelledError(),
+            ResponseNeverReceived([Failure(defer.CancelledError())]),
+        ]
+        for way in ways:
+            asked: list[Deferred[Any]] = []
+
+            class Hanging:
+                def request(self, *args: Any, **kwargs: Any) -> Deferred[Any]:
+                    asked.append(Deferred(lambda it: it.errback(way)))  # noqa: B023
+                    return asked[-1]  # noqa: B023
+
+            client = Client(ADDRESS, "b:1", reactor=Clock(), http=Hanging(), repeat=True)
+            call = Deferred.fromCoroutine(client.put("k", "v"))
+            call.cancel()
+            self.failureResultOf(call, defer.CancelledError)
+            self.assertEqual(len(asked), 1)
+
+    def test_time_out(self) -> None:
+        """A node that does not answer in time is left for the next one."""
+        clock = Clock()
+        answers: list[Deferred[Any]] = [Deferred(), Deferred()]
+        urls: list[bytes] = []
+
+        class Hanging:
+            def request(self, method: str, url: bytes, **kwargs: Any) -> Deferred[Any]:
+                urls.append(url)
+                return answers[len(urls) - 1]
+
+        client = Client(ADDRESS, "b:1", reactor=clock, http=Hanging(), timeout=2.0)
+        call = Deferred.fromCoroutine(client.get("k"))
+        clock.advance(2.0)
+        self.assertEqual(urls[1], b"http://b:1/kv/k")
+        clock.advance(2.0)
+        self.failureResultOf(call, Unavailable)

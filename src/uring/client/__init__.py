@@ -11,6 +11,8 @@ may still take effect.
 """
 
 from uring.client.answers import Reply, RingNode, Swap
+from uring.client.elections import Election, Leader, Leadership
+from uring.client.locks import Lock, LockLost, LockTimeout
 from uring.client.rest import Client
 from uring.client.services import Item, Page, TxnResult, compare, delete_op, get_op, put_op
 from uring.client.watch import Change, Snapshot, Watch
@@ -19,7 +21,13 @@ from uring.client.websocket import Subscription, WebSocketSession
 __all__ = [
     "Change",
     "Client",
+    "Election",
     "Item",
+    "Leader",
+    "Leadership",
+    "Lock",
+    "LockLost",
+    "LockTimeout",
     "Page",
     "Reply",
     "RingNode",

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO, cast
 
 from uring.client.answers import ProtocolError, Reply, RingNode, Swap, check_batch, ring
+from uring.client.elections import Election
+from uring.client.locks import TTL_SECONDS, Lock, this_process
 from uring.client.services import ServiceClient, field, path
 from uring.client.tls import Trust
 from uring.client.transport import Transport
@@ -52,12 +54,13 @@ class Client(ServiceClient):
 
             reactor = default_reactor
         self.timeout = timeout
-        self._repeat = repeat
+        self._patience = patience
         self._reactor = reactor
         self._trust = Trust(ca)
         self._token = token
-        self._transport = Transport(
-            endpoints or (DEFAULT_ENDPOINT,), reactor, timeout, patience, http, self._trust, token
+        nodes = endpoints or (DEFAULT_ENDPOINT,)
+        super().__init__(
+            Transport(nodes, reactor, timeout, patience, http, self._trust, token), repeat
         )
 
     @property
@@ -287,6 +290,36 @@ class Client(ServiceClient):
     def move_on(self) -> None:
         """Ask the next endpoint from now on."""
         self._transport.move_on()
+
+    # Locks and elections
+
+    def lock(
+        self,
+        name: str,
+        ttl: float = TTL_SECONDS,
+        *,
+        wait: float | None = None,
+        value: str | bytes | None = None,
+    ) -> Lock:
+        """Return a turn at the lock ``name``: ``async with client.lock("jobs") as lock``.
+
+        See :class:`uring.client.Lock`; ``value`` is host and process if None.  Raises ValueError
+        for a name or a time that no lock can have.
+        """
+        shown = this_process() if value is None else value
+        return Lock(self, self._reactor, name, ttl, wait, shown)
+
+    def election(self, name: str, ttl: float = TTL_SECONDS) -> Election:
+        """Return the election ``name``, to campaign in and to observe.  Raises ValueError."""
+        return Election(self, self._reactor, name, ttl)
+
+    def lasting(self, timeout: float, patience: float) -> ServiceClient:
+        """Return calls whose writes are repeated safely, for at least ``patience`` seconds.
+
+        ``timeout`` is for each attempt.  They choose the node that they ask by themselves.
+        """
+        patience = max(patience, self._patience)
+        return ServiceClient(self._transport.apart(timeout, patience), repeat=True)
 
     # The socket
 

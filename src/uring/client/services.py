@@ -55,8 +55,9 @@ class ServiceClient:
     client's patience is over.
     """
 
-    _transport: Transport
-    _repeat: bool
+    def __init__(self, transport: Transport, repeat: bool) -> None:
+        self._transport = transport
+        self._repeat = repeat
 
     async def look(self, key: str, *, stale: bool = False) -> Item | None:
         """Return ``key`` with its revisions, None if there is none; ``stale`` as for ``get``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, cast
 
 import orjson
@@ -120,6 +121,13 @@ class Transport:
         if self._pool is not None:
             await self._pool.closeCachedConnections()
 
+    def apart(self, timeout: float, patience: float) -> Transport:
+        """Return another way to the same nodes, by the same connections, with its own limits."""
+        other = copy(self)
+        other.endpoints = list(self.endpoints)
+        other._timeout, other._patience = timeout, patience
+        return other
+
     async def ask(self, request: Request) -> Answer:
         """Return the answer, whatever its code, or raise UringError if there is none.
 
@@ -182,17 +190,18 @@ class Transport:
             options["data"] = request.body
         url = self._url(request.path)
         try:
-            response = await self._http.request(
-                request.method, url, timeout=self._timeout, **options
-            )
-            return await self._received(response)
-        except UringError:
+            asked = self._http.request(request.method, url, **options)
+            asked.addTimeout(self._timeout, self._reactor, onTimeoutCancel=_timed_out)
+            return await self._received(await asked)
+        except (UringError, defer.CancelledError):
             raise
         except (network.ConnectError, network.DNSLookupError) as error:
             raise Unavailable(f"{self.endpoint} cannot be reached: {error}") from error
-        except (defer.TimeoutError, defer.CancelledError) as error:
+        except defer.TimeoutError as error:
             raise _unanswered(request, f"no answer in {self._timeout:g} s") from error
         except Exception as error:
+            if any(each.check(defer.CancelledError) for each in getattr(error, "reasons", ())):
+                raise defer.CancelledError from error  # as Agent says it, of a request under way
             why = distrust(error)
             if why is not None:
                 raise Unavailable(f"{self.endpoint}: {why}") from error
@@ -247,6 +256,11 @@ def _parsed(body: bytes) -> Any:
         return orjson.loads(body) if body else None
     except orjson.JSONDecodeError:
         return body.decode("utf-8", "replace")
+
+
+def _timed_out(result: object, seconds: float) -> None:
+    """Tell the end of the time from a cancellation, whatever the request makes of it."""
+    raise defer.TimeoutError(f"{seconds:g} s")
 
 
 def _unanswered(request: Request, why: str) -> UringError:
