@@ -8,6 +8,7 @@ from typing import Any
 
 from treq.testing import StringStubbingResource, StubTreq
 from twisted.internet import defer, error
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -269,6 +270,7 @@ class LostTests(ClientTestCase):
         ways: list[Exception] = [
             defer.CancelledError(),
             ResponseNeverReceived([Failure(defer.CancelledError())]),
+            error.ConnectingCancelledError(IPv4Address("TCP", "127.0.0.1", 8081)),
         ]
         for way in ways:
             asked: list[Deferred[Any]] = []

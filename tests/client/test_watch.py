@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from uring.client import watch as watching
 from uring.client.watch import Change, News, Snapshot, Watch
-from uring.errors import BadRequest, Unavailable
+from uring.errors import BadRequest, Forbidden, Unauthorized, Unavailable
 
 
 class FakeSocket:
@@ -54,12 +54,15 @@ class WatchTests(SynchronousTestCase):
         self.clock = Clock()
         self.sockets: list[FakeSocket] = []
         self.away = False
+        self.problem: Exception | None = None
         self.moves = 0
         self.news: list[News] = []
 
     async def connect_websocket(self) -> Any:
         if self.away:
             raise Unavailable("nobody there")
+        if self.problem is not None:
+            raise self.problem
         self.sockets.append(FakeSocket())
         return self.sockets[-1]
 
@@ -205,6 +208,50 @@ class WatchTests(SynchronousTestCase):
         waiting = Deferred.fromCoroutine(watch.__anext__())
         self.sockets[0].say(rid=1, code=400, error={"detail": "unknown channel"})
         self.failureResultOf(waiting, BadRequest)
+
+    def test_unwelcome(self) -> None:
+        """A token that no node knows for some seconds ends the watch; one that is new does not."""
+
+        def refuse_handshake() -> None:
+            self.problem = Unauthorized("no WebSocket: [401]")
+
+        def refuse_subscription() -> None:
+            self.sockets[-1].say(rid=1, code=401, error={"detail": "who are you?"})
+
+        def end_subscription() -> None:
+            self.sockets[-1].say(Ended={"rid": 1, "code": 401, "reason": "token removed"})
+
+        for refuse in (refuse_handshake, refuse_subscription, end_subscription):
+            self.problem = None
+            watch = self.watch()
+            waiting = Deferred.fromCoroutine(watch.__anext__())
+            for _ in range(2):  # for a while, twice, and welcome between them
+                for _ in range(3):
+                    refuse()
+                    self.sockets[-1].drop()
+                    self.clock.pump([0.05] * 25)
+                    self.assertNoResult(waiting)
+                self.problem = None
+                self.again().say(Subscribed={"rid": 1, "channel": "kv", "revision": 4})
+                self.sockets[-1].drop()
+                self.again()
+            for _ in range(100):
+                refuse()
+                self.sockets[-1].drop()
+                self.clock.pump([0.05] * 45)
+                if waiting.called:
+                    break
+            self.failureResultOf(waiting, Unauthorized)
+            connections = len(self.sockets)
+            self.clock.pump([1.0] * 100)
+            self.assertEqual(len(self.sockets), connections)
+
+    def test_forbidden(self) -> None:
+        """A watch that its token is not for any more ends at once."""
+        watch = self.watch()
+        waiting = Deferred.fromCoroutine(watch.__anext__())
+        self.sockets[0].say(Ended={"rid": 1, "code": 403, "reason": "not for these keys"})
+        self.failureResultOf(waiting, Forbidden)
 
     def test_local_events(self) -> None:
         """Events of a node are told as they come, and nothing is resumed."""

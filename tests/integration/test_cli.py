@@ -8,14 +8,49 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredQueue
+from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.utils import getProcessOutputAndValue
+from twisted.python.failure import Failure
 
 from tests.integration.base import ProcessTestCase, free_ports
 from uring.client import Client
 from uring.errors import Unauthorized
 
 SOURCE = Path(__file__).parents[2] / "src"
+
+
+class Running(ProcessProtocol):
+    """A client that goes on: what it prints, line by line, and its exit code."""
+
+    def __init__(self) -> None:
+        self.ended: Deferred[int] = Deferred()
+        self._lines: DeferredQueue[str] = DeferredQueue()
+        self._rest = b""
+
+    def line(self) -> Deferred[str]:
+        """Return the next line of the standard output."""
+        from twisted.internet import reactor
+
+        clock: Any = reactor
+        return self._lines.get().addTimeout(30, clock)
+
+    def signal(self, name: str) -> None:
+        """Send a signal."""
+        assert self.transport is not None
+        self.transport.signalProcess(name)
+
+    def outReceived(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for each in lines:
+            self._lines.put(each.decode())
+
+    def errReceived(self, data: bytes) -> None:
+        sys.stderr.write(data.decode())
+
+    def processEnded(self, reason: Failure) -> None:
+        ended: Any = reason.value
+        self.ended.callback(ended.exitCode)
 
 
 class CommandTests(ProcessTestCase):
@@ -145,6 +180,70 @@ class CommandTests(ProcessTestCase):
             await self.uring(*by_admin, "token", "remove", name)
         await self.until_served(second, None)
         await self.uring("--token-file", "nowhere", "get", "p/a", code=2)
+
+    def begin(self, *words: str) -> Running:
+        """Start the client, and let it run."""
+        environment = {**os.environ, "PYTHONPATH": str(SOURCE), "URING_ENDPOINTS": self.endpoints}
+        running = Running()
+        command = [sys.executable, "-m", "uring", *words]
+        self.reactor.spawnProcess(
+            running, sys.executable, command, environment, str(self.directory)
+        )
+        return running
+
+    async def test_lock(self) -> None:
+        """A command runs under a lock, knows its token, and its exit code is the client's."""
+        cluster = await self.formed(1)
+        self.endpoints = cluster.servers[0].address
+        shell = ("lock", "jobs", "--", "sh", "-c")
+        told = await self.uring(*shell, "echo $URING_LOCK_KEY; exit 9", code=9)
+        self.assertTrue(told.startswith("jobs/"), told)
+        await self.uring(*shell, "kill -KILL $$", code=128 + 9)
+        await self.uring("lock", "jobs", "--", "no-such-command", code=127)
+        await self.uring("lock", "jobs/", "--", "true", code=2)
+        holder = self.begin("lock", "jobs", "--ttl", "5")
+        _, token = (await holder.line()).split()
+        await self.uring("lock", "jobs", "--wait", "0", "--", "echo", "no", code=3)
+        await self.uring("lock", "jobs", "--wait", "0.5", "--", "echo", "no", code=3)
+        waiting = self.begin(*shell, "echo $URING_LOCK_TOKEN; exec sleep 60")
+        client = Client(self.endpoints)
+        self.addCleanup(client.close)
+
+        async def queued() -> bool:
+            return len((await client.page("jobs/")).items) == 2
+
+        await self.until(queued)
+        holder.signal("INT")
+        self.assertEqual(await holder.ended, 0)
+        self.assertGreater(int(await waiting.line()), int(token))
+        (mine,) = (await client.page("jobs/")).items
+        await self.uring("lease", "revoke", str(mine.lease))
+        self.assertEqual(await waiting.ended, 7)
+        stopped = self.begin(*shell, "echo started; exec sleep 60")
+        await stopped.line()
+        stopped.signal("TERM")
+        self.assertEqual(await stopped.ended, 128 + 15)
+        self.assertEqual((await client.page("jobs/")).items, ())
+
+    async def test_elect(self) -> None:
+        """Candidates lead one after the other; who asks is told who it is."""
+        cluster = await self.formed(1)
+        self.endpoints = cluster.servers[0].address
+        await self.uring("elect", "boss", code=1)
+        first = self.begin("elect", "boss", "one")
+        await first.line()
+        self.assertEqual(await self.uring("elect", "boss"), "one\n")
+        observer = self.begin("elect", "boss", "--listen")
+        self.assertEqual(await observer.line(), "one")
+        second = self.begin("elect", "boss", "two", "--", "sleep", "60")
+        first.signal("INT")
+        self.assertEqual(await first.ended, 0)
+        while await observer.line() != "two":
+            pass  # it may have seen that nobody led for a moment
+        second.signal("TERM")
+        self.assertEqual(await second.ended, 128 + 15)
+        observer.signal("INT")
+        self.assertEqual(await observer.ended, 0)
 
     async def until_served(self, address: str, token: str | None) -> None:
         """Wait until the node there has applied that ``token`` will do, or that none is needed."""

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests.integration.base import ProcessTestCase
-from uring.client import Client, LockLost
+from uring.client import Client, LockLost, put_op
 from uring.errors import OutcomeUnknown
 
 TTL = 6.0
@@ -81,16 +81,15 @@ class LockTests(ProcessTestCase):
         await lock.acquire()
         told: Any = lock.when_lost()
         token, fence = lock.token, lock.fence
-        follower.pause()
-        self.addCleanup(follower.resume)
+        follower.signal("STOP")
         next_lock = other.lock("jobs", 2.0)
         taking = Deferred.fromCoroutine(next_lock.acquire())
         taking.addCallback(lambda _: self.assertFalse(lock.is_held))
         self.assertIsInstance(await told, LockLost)
         await taking
         self.assertGreater(next_lock.token, token)
-        self.assertFalse((await other.txn([fence])).succeeded)
-        follower.resume()
+        self.assertFalse((await other.txn([fence], [put_op("number", "2")])).succeeded)
+        follower.signal("CONT")
         try:
             await lock.put("number", "1")
         except (LockLost, OutcomeUnknown):

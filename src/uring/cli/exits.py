@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from uring.client import LockLost
 from uring.errors import (
     BadRequest,
     Conflict,
@@ -22,8 +23,13 @@ UNKNOWN = 5
 """It may or may not have been done: read before you try again."""
 FAILED = 6
 """Anything else."""
+LOST = 7
+"""The lock was lost; the command that ran under it was ended."""
+INTERRUPTED = 130
+"""By a signal, as shells have it for Ctrl-C."""
 
 _CODES: tuple[tuple[type[UringError], int], ...] = (
+    (LockLost, LOST),
     (NotFound, NOT_FOUND),
     (BadRequest, BAD_USE),
     (Conflict, CONFLICT),
@@ -39,7 +45,8 @@ Exit codes:
   3  conflict with the present state
   4  unavailable: nothing was done
   5  unknown outcome: read before you try again
-  6  any other failure"""
+  6  any other failure
+  7  a lock was lost while it was held"""
 
 
 def code_of(error: UringError) -> int:

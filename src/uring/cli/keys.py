@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
 import orjson
+from twisted.internet.defer import CancelledError
 
 from uring.cli import exits
 from uring.cli.run import Settings, Stop, show_json, show_table, with_client
-from uring.client import Change, Client, Item
+from uring.client import Change, Client, Item, Watch
 from uring.client.services import Value
 
 
@@ -166,8 +168,14 @@ async def watch(
 
     Goes on at another endpoint when one is lost; nothing is missed, nothing told twice.
     """
+    with suppress(CancelledError):  # by Ctrl-C: that is its end
+        await _watch(client.watch(channel, prefix=prefix, start=start, snapshot=snapshot), count)
+
+
+async def _watch(watch: Watch, count: int | None) -> None:
+    """Print what ``watch`` tells, up to ``count`` changes."""
     seen = 0
-    async for news in client.watch(channel, prefix=prefix, start=start, snapshot=snapshot):
+    async for news in watch:
         if isinstance(news, Change):
             show_json({"revision": news.revision, "msg": news.event})
             seen += 1

@@ -9,7 +9,7 @@ import click
 from click.shell_completion import get_completion_class
 
 import uring
-from uring.cli import backups, cluster, exits, keys, leases, ring, tokens
+from uring.cli import backups, cluster, exits, keys, leases, locks, ring, tokens
 from uring.cli.run import Settings
 from uring.client.tls import Trust
 
@@ -122,6 +122,7 @@ for command in (
     *keys.COMMANDS,
     *cluster.COMMANDS,
     *backups.COMMANDS,
+    *locks.COMMANDS,
     ring.ring,
     leases.lease,
     tokens.token,

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import orjson
 from attrs import define
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from uring.cli import exits
 from uring.client import Client
@@ -86,9 +86,29 @@ def in_reactor(work: Callable[[Any], Awaitable[None]]) -> None:
             if str(stop):
                 click.echo(f"uring: {stop}", err=True)
             code = stop.code
+        except CancelledError:
+            code = exits.INTERRUPTED
+
+    def start(reactor: Any) -> Deferred[None]:
+        running = Deferred.fromCoroutine(guarded(reactor))
+        ended: Deferred[None] = Deferred()
+
+        def tell(result: Any) -> Any:
+            ended.callback(None)
+            return result
+
+        def interrupted() -> Deferred[None]:
+            """Let the command put away what it has begun, before the reactor stops."""
+            running.cancel()
+            return ended
+
+        running.addCallbacks(tell, tell)
+
+        reactor.addSystemEventTrigger("before", "shutdown", interrupted)
+        return running
 
     try:
-        react(lambda reactor: Deferred.fromCoroutine(guarded(reactor)))  # type: ignore[arg-type]
+        react(start)
     except SystemExit as ended:
         sys.exit(code or ended.code)
 

@@ -12,7 +12,7 @@ import os
 import re
 import socket
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, Self, TypeVar, cast
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
@@ -167,12 +167,16 @@ class Lock:
 
     def when_lost(self) -> Awaitable[LockLost]:
         """Return a Deferred that fires, once, when the lock may be lost; never after a release."""
-        told: Deferred[LockLost] = Deferred(lambda it: self._told.remove(it))
+        told: Deferred[LockLost] = Deferred(self._forget)
         if self._why_lost:
             told.callback(self._loss())
         else:
             self._told.append(told)
         return told
+
+    def _forget(self, told: Deferred[LockLost]) -> None:
+        if told in self._told:
+            self._told.remove(told)
 
     def _loss(self) -> LockLost:
         return LockLost(f"the lock {self.name!r} is lost: {self._why_lost}")
@@ -220,7 +224,7 @@ class Lock:
 
     # -- having it -------------------------------------------------------------------------------
 
-    async def __aenter__(self) -> Lock:
+    async def __aenter__(self) -> Self:
         await self.acquire()
         return self
 

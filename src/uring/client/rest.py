@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Self, cast
 
 from uring.client.answers import ProtocolError, Reply, RingNode, Swap, check_batch, ring
 from uring.client.elections import Election
@@ -72,7 +72,7 @@ class Client(ServiceClient):
         """Close the connections that were kept for the next request."""
         await self._transport.close()
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *raised: object) -> None:

@@ -195,6 +195,8 @@ class Transport:
             return await self._received(await asked)
         except (UringError, defer.CancelledError):
             raise
+        except network.ConnectingCancelledError as error:
+            raise defer.CancelledError from error
         except (network.ConnectError, network.DNSLookupError) as error:
             raise Unavailable(f"{self.endpoint} cannot be reached: {error}") from error
         except defer.TimeoutError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
@@ -20,13 +20,15 @@ from twisted.logger import Logger
 
 from uring.client.answers import describe, error_for
 from uring.client.websocket import WebSocketSession
-from uring.errors import Unavailable, UringError
+from uring.errors import Forbidden, Unauthorized, Unavailable, UringError
 
 PROGRESS_SECONDS = 5
 """How often a node that has nothing to tell says how far it is."""
 SILENCE_SECONDS = 3 * PROGRESS_SECONDS
 """A node that says nothing for so long is left for another one."""
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.05, 2.0
+UNWELCOME_SECONDS = 5.0
+"""For so long nodes may say that they do not know who watches, before that is believed."""
 WAITING_MAX = 1000
 """News that wait for the iterator; then the connection is not read until half of them are gone."""
 
@@ -89,17 +91,20 @@ class Watch:
     _listening: IDelayedCall | None = field(default=None, init=False)
     _progress: bool = field(default=False, init=False)
     """Whether the present connection has told anything."""
+    _unwelcome: UringError | None = field(default=None, init=False)
+    """Why the present connection ended, if the node did not know who watches."""
+    _unwelcome_since: float | None = field(default=None, init=False)
 
     # -- reading ---------------------------------------------------------------------------------
 
-    async def __aenter__(self) -> Watch:
+    async def __aenter__(self) -> Self:
         self.start()
         return self
 
     async def __aexit__(self, *raised: object) -> None:
         await self.close()
 
-    def __aiter__(self) -> Watch:
+    def __aiter__(self) -> Self:
         self.start()
         return self
 
@@ -153,16 +158,35 @@ class Watch:
     async def _run(self) -> None:
         pause = PAUSE_SECONDS
         while True:
-            self._progress = False
+            self._progress, self._unwelcome = False, None
             try:
                 self._socket = await self._client.connect_websocket()
                 await self._listen(self._socket)
             except Unavailable as error:
                 _log.debug("a watch goes to another node: {error}", error=error)
+            except Unauthorized as error:
+                self._unwelcome = error
             await self._hang_up()
+            self._bear(self._unwelcome)
             self._client.move_on()
             pause = PAUSE_SECONDS if self._progress else min(2 * pause, PAUSE_SECONDS_MAX)
             await deferLater(self._reactor, pause)
+
+    def _bear(self, error: UringError | None) -> None:
+        """Raise ``error`` when nodes have said so for too long.
+
+        A node that is behind knows neither a token that was just made nor, perhaps, that it knows
+        none at all; what all of them go on to say is so.
+        """
+        if error is None:
+            if self._progress:
+                self._unwelcome_since = None
+            return
+        now = self._reactor.seconds()
+        if self._unwelcome_since is None:
+            self._unwelcome_since = now
+        elif now - self._unwelcome_since >= UNWELCOME_SECONDS:
+            raise error
 
     async def _hang_up(self) -> None:
         if self._listening is not None and self._listening.active():
@@ -249,11 +273,16 @@ class Watch:
     def _ended(self, body: dict[str, Any]) -> None:
         """What was told counts; ``from`` says the same."""
         _log.debug("a subscription ended: {reason}", reason=body.get("reason"))
+        code = body.get("code")
+        if code in (Unauthorized.code, Forbidden.code):
+            self._refused({"code": code, "error": {"detail": body.get("reason")}})
         self._end(self._over)
 
     def _refused(self, message: dict[str, Any]) -> None:
         error = error_for(message["code"], describe(message.get("error"), "refused"))
-        if not isinstance(error, Unavailable):
+        if isinstance(error, Unauthorized):
+            self._unwelcome = error
+        elif not isinstance(error, Unavailable):
             self._failure = error
             if self._running is not None:
                 self._running.cancel()

@@ -10,7 +10,8 @@ import orjson
 from attrs import define, field
 from autobahn.exception import Disconnected
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
+from twisted.internet.error import ConnectingCancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -359,10 +360,15 @@ async def connect(
         maxMessagePayloadSize=MESSAGE_BYTES_MAX,
         maxFramePayloadSize=MESSAGE_BYTES_MAX,
     )
+    protocol: Any = None
     try:
-        await (trust or Trust()).endpoint(reactor, address, timeout).connect(factory)
+        protocol = await (trust or Trust()).endpoint(reactor, address, timeout).connect(factory)
         return await factory.opened  # type: ignore[no-any-return]
     except UringError:
         raise
+    except (CancelledError, ConnectingCancelledError):
+        if protocol is not None:
+            protocol.transport.abortConnection()
+        raise CancelledError from None
     except Exception as error:
         raise Unavailable(f"{address} cannot be reached: {error}") from error
