@@ -206,3 +206,21 @@ class NumberTests(SynchronousTestCase):
         """A word that belongs to no option is refused."""
         error = self.assertRaises(UsageError, parse, "127.0.0.1:8082")
         self.assertIn("-p HOST:PORT", str(error))
+
+    def test_backups(self) -> None:
+        """Backups go to a directory that is not lost with the data."""
+        found = parse("--backup-dir", "b", "--backup-interval-s", "60", "--backup-keep", "1")
+        self.assertEqual(
+            (found.backup_dir, found.backup_interval_s, found.backup_keep), ("b", 60, 1)
+        )
+        self.assertEqual((parse().backup_dir, parse().backup_keep), (None, 24))
+        for place in ("d", "d/../d/backups", "./d/x"):
+            error = self.assertRaises(UsageError, parse, "-d", "d", "--backup-dir", place)
+            self.assertIn("--data-dir", str(error))
+        for words in (
+            ["--backup-dir", ""],
+            ["--backup-interval-s", "0"],
+            ["--backup-keep", "0"],
+            ["--backup-keep", "some"],
+        ):
+            self.assertRaises(UsageError, parse, *words)

@@ -93,3 +93,7 @@ class Measures:
     """HTTP answers by status code."""
     messages: int = 0
     """WebSocket messages received."""
+    backups: int = 0
+    """Periodic backups that are complete,"""
+    backup_failures: int = 0
+    """and attempts at one that failed."""

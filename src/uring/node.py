@@ -31,6 +31,7 @@ from uring.measures import Measures
 from uring.members import Administration, Member, decode_member
 from uring.nodesettings import NodeSettings
 from uring.notices import CommitNotices
+from uring.periodic import PeriodicBackups
 from uring.proposals import Proposals
 from uring.raft.core import RawNode
 from uring.raft.local import ProposalDropped
@@ -96,6 +97,8 @@ class Node:
     access: Access = field(factory=Access)
     backups: list[backup.Backup] = field(factory=list, init=False)
     """Those under way."""
+    periodic: PeriodicBackups | None = field(default=None, init=False)
+    """Who takes them from time to time, if anybody does."""
     free_bytes: Callable[[], int] | None = None
     """Measures what is free on the disk, in a thread; None where nothing is watched."""
     log: Logger = field(factory=lambda: Logger(namespace="uring.node"))

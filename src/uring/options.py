@@ -83,6 +83,12 @@ class Settings:
     """Keep so many changes for those who watch,"""
     history_bytes: int
     """in so many bytes at the most."""
+    backup_dir: str | None
+    """Where to put backups from time to time: every"""
+    backup_interval_s: int
+    """seconds, and"""
+    backup_keep: int
+    """so many are kept."""
 
 
 def _integer(name: str, low: int, high: int) -> Any:
@@ -211,6 +217,21 @@ class Options(usage.Options):
             "Bytes of changes to keep at the most",
             _integer("history-bytes", 4096, 2**50),
         ],
+        ["backup-dir", None, None, "Directory, which exists, for backups from time to time"],
+        [
+            "backup-interval-s",
+            None,
+            3600,
+            "Time from one backup to the next, in seconds",
+            _integer("backup-interval-s", 1, 366 * 86400),
+        ],
+        [
+            "backup-keep",
+            None,
+            24,
+            "Backups to keep in --backup-dir",
+            _integer("backup-keep", 1, 2**20),
+        ],
         [
             "disk-reserve-mb",
             None,
@@ -222,6 +243,7 @@ class Options(usage.Options):
     compData = usage.Completions(
         optActions={
             "data-dir": usage.CompleteDirs(),
+            "backup-dir": usage.CompleteDirs(),
             "peer-ca": usage.CompleteFiles(),
             "peer-cert": usage.CompleteFiles(),
             "peer-key": usage.CompleteFiles(),
@@ -335,6 +357,7 @@ class Options(usage.Options):
                 raise usage.UsageError(f"--{name} is empty: write the path of a file")
         if self["data-dir"] == "":
             raise usage.UsageError("--data-dir is empty: write the path of a directory")
+        self._check_backups()
         self.settings = self._settings()
         if self["check-config"]:
             for name, value in asdict(self.settings, recurse=False).items():
@@ -351,6 +374,18 @@ class Options(usage.Options):
                 raise usage.UsageError(
                     f"--advertise={self['advertise']!r} cannot be dialled: write HOST:PORT as "
                     "other nodes reach this one, for example 192.0.2.7:8080"
+                )
+
+    def _check_backups(self) -> None:
+        """Refuse a place that is lost together with what it is to save."""
+        if self["backup-dir"] == "":
+            raise usage.UsageError("--backup-dir is empty: write the path of a directory")
+        if self["backup-dir"] is not None:
+            data = Path(self["data-dir"] or f"./raft-leveldb-{self['id']}").resolve()
+            if Path(self["backup-dir"]).resolve().is_relative_to(data):
+                raise usage.UsageError(
+                    f"--backup-dir={self['backup-dir']!r} lies in --data-dir, and would be lost "
+                    "with it: write a directory outside, on another disk if there is one"
                 )
 
     def _check_times(self) -> None:
@@ -395,4 +430,7 @@ class Options(usage.Options):
             allow_hosts=tuple(self["allow-hosts"]),
             history_entries=self["history-entries"],
             history_bytes=self["history-bytes"],
+            backup_dir=self["backup-dir"],
+            backup_interval_s=self["backup-interval-s"],
+            backup_keep=self["backup-keep"],
         )

@@ -28,6 +28,7 @@ from zope.interface import implementer
 import uring
 from uring import logs
 from uring.api.site import make_site
+from uring.archive import Archive
 from uring.descriptors import left_for_clients, raise_limit
 from uring.errors import UringError
 from uring.faults import UnhandledErrors
@@ -41,6 +42,7 @@ from uring.options import Options, Settings
 from uring.peers.address import advertised, client_endpoint, listener
 from uring.peers.door import PeerOrHttpFactory
 from uring.peers.mesh import LinkFactory, Mesh
+from uring.periodic import PeriodicBackups
 from uring.raft.core import RawNode
 from uring.raft.settings import Settings as RaftSettings
 from uring.scavenger import Scavenger, release, settle
@@ -226,6 +228,9 @@ class NodeService(Service):
             facts=Facts(directory.path, reactor.seconds),
             free_bytes=partial(free_bytes, directory.path),
         )
+        self.archive = DiskThread(reactor, "uring-archive", reactor.seconds)
+        if settings.backup_dir is not None:
+            node.periodic = self._periodic_backups(Path(settings.backup_dir), node, chance)
         mesh.on_messages = node.receive
         mesh.on_hello = node.administration.greeted
         mesh.on_up = node.peer_up
@@ -251,6 +256,8 @@ class NodeService(Service):
             mesh.add_seed(address)
         mesh.start()
         node.start()
+        if node.periodic is not None:
+            node.periodic.start()
         if settings.ring_size is not None:
             self._size_ring(settings.ring_size)
         self._supervisor.ready(f"node {settings.node_id} serves at {self._address}")
@@ -259,6 +266,17 @@ class NodeService(Service):
             id=settings.node_id,
             cluster=identity.cluster_id.hex() or "(none yet)",
             address=self._address,
+        )
+
+    def _periodic_backups(self, path: Path, node: Node, chance: random.Random) -> PeriodicBackups:
+        settings = self.settings
+
+        def archive(cluster: str) -> Archive:
+            reserve = settings.disk_reserve_mb << 20
+            return Archive(path, cluster, settings.node_id, settings.backup_keep, reserve)
+
+        return PeriodicBackups(
+            node, archive, self.archive, float(settings.backup_interval_s), chance.random
         )
 
     @property
@@ -358,12 +376,20 @@ class NodeService(Service):
         handing_over.addTimeout(HAND_OVER_SECONDS, self.reactor).addErrback(lambda failure: None)
         await handing_over
         node.stop()
+        if node.periodic is not None:
+            node.periodic.stop()
         for port in self.ports:
             port.stopListening()
         self.site.close()
         await deferLater(self.reactor, 0.01, lambda: None)  # the last replies leave
         await DeferredList(
-            [node.mesh.stop(), self.background.stop(), self.reader.stop(), self.disk.stop()]
+            [
+                node.mesh.stop(),
+                self.background.stop(),
+                self.reader.stop(),
+                self.archive.stop(),
+                self.disk.stop(),
+            ]
         )
         if directory.log.health.failure is None:
             directory.state.sync().write()

@@ -46,12 +46,14 @@ def shown(node: Node) -> dict[str, Any]:
         "faults": node.faults(),
         "reactor_delay_max_ms": round(node.measures.longest_delay.ever * 1000, 1),
         "version": node.settings.version,
+        "backup": None if node.periodic is None else node.periodic.shown(),
     }
 
 
 def gauges(node: Node) -> dict[str, float]:
     """Return figures of this moment by the names that /metrics has for them."""
     facts = node.facts()
+    last = None if node.periodic is None else node.periodic.last
     return {
         "log_bytes": node.directory.log.bytes_kept,
         "waiting_commands": node.proposals.waiting,
@@ -60,6 +62,9 @@ def gauges(node: Node) -> dict[str, float]:
         "leases": node.lessor.measured,
         "feature_level": node.upgrades.level,
         "feature_level_supported": node.upgrades.supported,
+        "backup_last_timestamp_seconds": 0 if last is None else last.taken,
+        "backup_last_bytes": 0 if last is None else last.bytes,
+        "backup_last_duration_seconds": 0 if node.periodic is None else node.periodic.seconds,
         "disk_free_bytes": facts.get("disk_free", -1),
         "uptime_seconds": facts.get("uptime", 0),
         "reactor_delay_max_seconds": node.measures.longest_delay.ever,

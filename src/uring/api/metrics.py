@@ -38,6 +38,8 @@ _COUNTERS = {
     "entries": ("entries_applied", "Log entries applied"),
     "leader_changes": ("leader_changes", "Times that this node saw another leader, or none"),
     "messages": ("websocket_messages", "WebSocket messages received"),
+    "backups": ("backups", "Periodic backups that are complete"),
+    "backup_failures": ("backup_failures", "Periodic backups that failed"),
 }
 _GAUGES = {
     "term": "The node's term",
@@ -52,6 +54,9 @@ _GAUGES = {
     "leases": "Leases whose time this node measures, as the leader",
     "feature_level": "The feature level of the cluster, as far as this node has applied the log",
     "feature_level_supported": "The feature level that this node's program supports",
+    "backup_last_timestamp_seconds": "When the newest periodic backup was taken, or 0",
+    "backup_last_bytes": "Its size",
+    "backup_last_duration_seconds": "How long the last one took that this process made",
     "disk_free_bytes": "Bytes left where the data is; -1 if unknown",
     "uptime_seconds": "Seconds since the node started",
     "connections": "Connections of HTTP clients",
