@@ -17,10 +17,10 @@ KEYS = 1000
 class Load:
     """Writes all the time, and knows the longest time that no write succeeded."""
 
-    def __init__(self, client: Client, reactor: Any) -> None:
+    def __init__(self, client: Client, reactor: Any, keys: int = KEYS) -> None:
         self.written = self.failed = 0
         self.longest = 0.0
-        self._client, self._reactor = client, reactor
+        self._client, self._reactor, self._keys = client, reactor, keys
         self._last = reactor.seconds()
         self._work = Deferred.fromCoroutine(self._write())
         self._work.addErrback(lambda failure: failure.trap(CancelledError) and None)
@@ -28,7 +28,7 @@ class Load:
     async def _write(self) -> None:
         while True:
             try:
-                await self._client.put(f"fruit/{self.written % KEYS}", str(self.written))
+                await self._client.put(f"fruit/{self.written % self._keys}", str(self.written))
             except UringError:
                 self.failed += 1
             else:

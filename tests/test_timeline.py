@@ -105,6 +105,15 @@ class TimelineTests(SynchronousTestCase):
             self.timeline.role(self.now, 2, role, 7)
         self.assertEqual([event[1:] for event in self.told()], [("campaign", 2, 7)] * 2)
 
+    def test_campaign_that_is_over(self) -> None:
+        """What a member told of itself before somebody led is no news afterwards."""
+        self.members[2] = Seen(self.now, role="Candidate", term=2)
+        self.sweep()
+        self.timeline.leader(self.now, 2, 2)
+        self.members[2] = Seen(self.now, role="Candidate", term=2)
+        self.sweep()
+        self.assertEqual([kind for _, kind, *_ in self.told()], ["campaign", "leader"])
+
     def test_members(self) -> None:
         """Who comes and who goes is told; who was there from the start is no news."""
         self.members[3] = Seen(self.now)

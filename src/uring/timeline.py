@@ -122,7 +122,9 @@ class Timeline:
         if seen.uptime < known.uptime:
             self._note(now, "restarted", node=node)
         known.uptime = seen.uptime
-        self.role(now, node, seen.role, seen.term)
+        if node != self._id:
+            # Reports come once a second: where somebody leads by now, the campaign is over.
+            self.role(now, node, "" if self._leader else seen.role, seen.term)
         for fault in sorted(set(seen.faults) - set(known.faults)):
             self._note(now, "fault", node=node, fault=fault)
         for fault in sorted(set(known.faults) - set(seen.faults)):

@@ -1,4 +1,4 @@
-"""Clients of a running cluster: REST by treq, WebSocket by autobahn, both in Twisted's reactor.
+"""Clients of a running cluster: REST by treq, WebSocket by autobahn, both in Twisted's reactor::
 
     client = Client("127.0.0.1:8081")
     await client.put("beep", "boop")

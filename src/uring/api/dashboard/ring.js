@@ -84,7 +84,7 @@ function drawLoads(ring, sessions) {
     swatch.style.background = color(place);
     mark.append(swatch);
     const session = sessions.get(node.id);
-    const name = element("td", node.id);
+    const name = element("td", node.id, "name");
     if (session) name.append(" ", element("span", session.alive ? "takes part" : "gone", session.alive ? "good" : "bad"));
     if (node.zone) name.append(" ", element("span", node.zone, "muted"));
     const load = element("td", undefined, "load");
