@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.node import Bench, make_bench
-from uring.measures import Histogram, Peak
+from uring.measures import Histogram, Mean, Peak
 from uring.reports import BODY_BYTES_MAX, EVERY_SECONDS
 from uring.wire.envelopes import Report
 
@@ -28,6 +28,19 @@ class MeasureTests(SynchronousTestCase):
         self.assertEqual((peak.ever, peak.recent), (5.0, 5.0))
         peak.observe(2.0, 230.0)
         self.assertEqual((peak.ever, peak.recent), (5.0, 2.0))
+
+    def test_mean(self) -> None:
+        """The mean is that of the last one to two minutes; of none it is 0."""
+        mean = Mean()
+        self.assertEqual(mean.recent(100.0), (0, 0.0))
+        mean.observe(1.0, 100.0)
+        mean.observe(3.0, 101.0)
+        self.assertEqual(mean.recent(102.0), (2, 2.0))
+        mean.observe(8.0, 165.0)
+        self.assertEqual(mean.recent(166.0), (3, 4.0))
+        mean.observe(9.0, 230.0)
+        self.assertEqual(mean.recent(230.0), (2, 8.5))
+        self.assertEqual(mean.recent(400.0), (0, 0.0))
 
 
 class ReportTests(SynchronousTestCase):
@@ -80,6 +93,9 @@ class ReportTests(SynchronousTestCase):
         self.assertEqual(echo.echo, 42)
         self.assertTrue(0 < echo.held <= 1_000_000, echo.held)
         self.assertEqual([each["role"] for each in node.cluster()], ["Leader", "Leader"])
+        own = node.cluster()[0]
+        self.assertEqual((own["log_writes"] > 0, own["fault_codes"]), (True, ()))
+        self.assertEqual(own["instance"], node.status()["instance"])
 
     def test_unreadable(self) -> None:
         """What is no report, or too long for one, is passed over; the node goes on."""

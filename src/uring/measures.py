@@ -70,11 +70,42 @@ class Peak:
 
 
 @define
+class Mean:
+    """The mean of the values of the last one to two minutes."""
+
+    _minutes: deque[tuple[int, float]] = field(
+        factory=lambda: deque(((0, 0.0), (0, 0.0)), maxlen=2), init=False
+    )
+    """How many there were, and their sum."""
+    _began: float = field(default=0.0, init=False)
+
+    def observe(self, value: float, now: float) -> None:
+        """Take note of ``value`` at ``now`` (seconds)."""
+        self._pass(now)
+        count, total = self._minutes[-1]
+        self._minutes[-1] = count + 1, total + value
+
+    def recent(self, now: float) -> tuple[int, float]:
+        """Return how many values there were, and their mean (0 of none)."""
+        self._pass(now)
+        count = sum(each[0] for each in self._minutes)
+        return count, sum(each[1] for each in self._minutes) / max(1, count)
+
+    def _pass(self, now: float) -> None:
+        if now - self._began >= RECENT_SECONDS:
+            if now - self._began >= 2 * RECENT_SECONDS:
+                self._minutes.append((0, 0.0))
+            self._minutes.append((0, 0.0))
+            self._began = now
+
+
+@define
 class Measures:
     """What one node counted since it started."""
 
     log_write: Histogram = field(factory=lambda: Histogram(SECONDS))
     """Writing and syncing one batch of the log."""
+    log_write_mean: Mean = field(factory=Mean)
     batch_entries: Histogram = field(factory=lambda: Histogram(SIZES))
     """Entries in one such batch."""
     commit: Histogram = field(factory=lambda: Histogram(SECONDS))

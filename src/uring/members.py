@@ -264,6 +264,12 @@ class Administration:
         self._present[hello.node_id] = Member(hello.address, hello.instance_id)
         self._note(hello)
 
+    def connected_clusters(self) -> list[str]:
+        """Return the clusters that the connected nodes belong to; more than one is a mistake."""
+        connected = self.node.mesh.connected()
+        found = {each for node_id, each in self.clusters.items() if node_id in connected}
+        return sorted(each.hex() for each in found if each)
+
     def _note(self, hello: Hello) -> None:
         newcomer = Member(hello.address, hello.instance_id)
         if self._heard_of.get(hello.node_id) != newcomer:

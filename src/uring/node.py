@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, cast
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,6 +21,7 @@ from uring import backup, status
 from uring.access import Access
 from uring.api.gateway import Done
 from uring.compaction import Compaction
+from uring.diskprobe import DiskProbe
 from uring.errors import Overloaded, Unavailable
 from uring.lessor import Lessor
 from uring.machines import leases, tokens
@@ -101,6 +102,8 @@ class Node:
     """Who takes them from time to time, if anybody does."""
     free_bytes: Callable[[], int] | None = None
     """Measures what is free on the disk, in a thread; None where nothing is watched."""
+    probe: DiskProbe | None = None
+    """Measures the disk when somebody asks."""
     log: Logger = field(factory=lambda: Logger(namespace="uring.node"))
 
     proposals: Proposals = field(init=False)
@@ -615,6 +618,7 @@ class Node:
 
         def written() -> None:
             self.measures.log_write.observe(self.disk.last_duration)
+            self.measures.log_write_mean.observe(self.disk.last_duration, self.clock.seconds())
             self.measures.batch_entries.observe(len(entries))
             batch.done()
             self._deliver(responses)
@@ -848,9 +852,19 @@ class Node:
         """Return what is wrong with this node, in words."""
         return sorted(self._faults.values())
 
+    def fault_codes(self) -> list[str]:
+        """Return what is wrong with this node, for programs: "disk" hangs, "space" is short."""
+        return sorted(self._faults)
+
     def gauges(self) -> dict[str, float]:
         """See Gateway."""
         return status.gauges(self)
+
+    def probe_disk(self) -> Deferred[dict[str, Any]]:
+        """See Gateway."""
+        if self.probe is None or not self._running:
+            return fail(Unavailable("the disk cannot be measured: the node is stopping"))
+        return self.probe.ask()
 
     def begin_backup(self) -> backup.Backup:
         """See Gateway."""

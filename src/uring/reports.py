@@ -39,6 +39,15 @@ class Health(Struct, frozen=True):
     faults: tuple[str, ...] = ()
     uptime: float = 0.0
     """Seconds."""
+    fault_codes: tuple[str, ...] = ()
+    log_writes: int = 0
+    """Synced writes of the log within the last minute or two,"""
+    log_write_mean_ms: float = 0.0
+    """and what one took in the mean."""
+    disk_total: int = -1
+    """Bytes that the disk has in all; -1 if it does not know."""
+    disk_reserve: int = 0
+    """Bytes that must be free for new data to be taken."""
     disk_free: int = -1
     """Bytes left where its data is; -1 if it does not know."""
     feature_level_supported: int = 1
@@ -71,7 +80,7 @@ class Reports:
 
     node: Node
     facts: Callable[[], dict[str, float]]
-    """What only the surroundings know: ``uptime``, ``disk_free``, ``wall_time``."""
+    """What only the surroundings know: ``uptime``, ``disk_free``, ``disk_total``, ``wall_time``."""
     _received: dict[int, _Received] = field(factory=dict, init=False)
     _sent: float = field(default=float("-inf"), init=False)
 
@@ -131,6 +140,7 @@ class Reports:
     def own(self) -> Health:
         """Return how this node is."""
         node = self.node
+        log_writes, log_write_mean = node.measures.log_write_mean.recent(node.clock.seconds())
         return Health(
             role=node.role(),
             term=node.raft.term,
@@ -147,6 +157,10 @@ class Reports:
             commits=sum(node.measures.commit.counts),
             commit_seconds=round(node.measures.commit.total, 6),
             feature_level_supported=node.settings.level,
+            fault_codes=tuple(node.fault_codes()),
+            log_writes=log_writes,
+            log_write_mean_ms=round(log_write_mean * 1000, 3),
+            disk_reserve=node.settings.disk_reserve,
             **self.facts(),  # type: ignore[arg-type]
         )
 
@@ -164,6 +178,7 @@ class Reports:
         conf = self.node.raft.conf_state
         members = self.node.members_known()
         connected = set(self.node.mesh.connected())
+        progress = self.node.raft.status().progress if self.node.raft.is_leader else {}
         shown = []
         for node_id in sorted({*members, self.node.id}):
             member = members.get(node_id)
@@ -172,7 +187,10 @@ class Reports:
                 "address": member.address if member else self.node.settings.address,
                 "member": member is not None,
                 "voter": node_id in conf.voters,
+                "instance": member.instance.hex() if member else "",
             }
+            if node_id in progress and progress[node_id].match:
+                line["match_index"] = progress[node_id].match
             if node_id == self.node.id:
                 line.update(msgspec.to_builtins(self.own()), connected=True, age=0.0)
             else:

@@ -30,6 +30,7 @@ from uring import logs
 from uring.api.site import make_site
 from uring.archive import Archive
 from uring.descriptors import left_for_clients, raise_limit
+from uring.diskprobe import DiskProbe
 from uring.errors import UringError
 from uring.faults import UnhandledErrors
 from uring.machines.commands import SetSize
@@ -117,11 +118,13 @@ class Facts:
         self._started = self._seconds()
 
     def __call__(self) -> dict[str, float]:
-        """Return the uptime (s), the bytes left on the disk, the wall clock (s since 1970)."""
+        """Return the uptime (s), the bytes of the disk, free and in all, the wall clock (s since
+        1970)."""
         now = self._seconds()
         if now - self._at >= 1.0:
             self._at = now
-            self._known = {"disk_free": shutil.disk_usage(self._path).free}
+            found = shutil.disk_usage(self._path)
+            self._known = {"disk_free": found.free, "disk_total": found.total}
         return {**self._known, "uptime": now - self._started, "wall_time": time.time()}
 
 
@@ -197,6 +200,7 @@ class NodeService(Service):
         self.disk = DiskThread(reactor, "uring-log", reactor.seconds)
         self.background = DiskThread(reactor, "uring-background", reactor.seconds)
         self.reader = DiskThread(reactor, "uring-reader", reactor.seconds)
+        self.prober = DiskThread(reactor, "uring-probe", reactor.seconds)
         node = self.node = Node(
             settings=NodeSettings(
                 node_id=settings.node_id,
@@ -227,6 +231,7 @@ class NodeService(Service):
             fail_stop=self.fail_stop,
             facts=Facts(directory.path, reactor.seconds),
             free_bytes=partial(free_bytes, directory.path),
+            probe=DiskProbe(directory.path, self.prober.submit, reactor.seconds),
         )
         self.archive = DiskThread(reactor, "uring-archive", reactor.seconds)
         if settings.backup_dir is not None:
@@ -388,6 +393,7 @@ class NodeService(Service):
                 self.background.stop(),
                 self.reader.stop(),
                 self.archive.stop(),
+                self.prober.stop(),
                 self.disk.stop(),
             ]
         )

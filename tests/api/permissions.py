@@ -31,6 +31,7 @@ ROUTES: list[tuple[str, str, Any, str, bool]] = [
     ("GET", "/status", None, READ, True),
     ("GET", "/cluster", None, READ, True),
     ("GET", "/cluster/timeline", None, READ, True),
+    ("POST", "/disk/probe", None, READ, True),
     ("GET", "/metrics", None, READ, True),
     ("GET", "/nowhere", None, READ, True),
     ("GET", "/node/1", None, READ, True),

@@ -78,6 +78,7 @@ class HealthTests(SiteTestCase):
         code, text = await self.answered("/readyz?verbose")
         self.assertEqual(code, 200)
         self.assertIn("[+]leader ok\n", text)
+        self.assertIn(f"[+]member ok: node 1 of cluster {'c' * 32}\n", text)
         self.assertTrue(text.endswith("\nok\n"))
 
     async def test_without_a_leader(self) -> None:
@@ -120,6 +121,13 @@ class ClusterTests(SiteTestCase):
         """What happened lately is told, oldest first."""
         response = await self.request("GET", "/cluster/timeline")
         self.assertEqual([each["kind"] for each in response.json()["events"]], ["leader"])
+
+    async def test_disk(self) -> None:
+        """The disk is measured when somebody asks; that it cannot be is said."""
+        response = await self.request("POST", "/disk/probe")
+        self.assertEqual((response.code, response.json()), (200, {"writes_ms": [0.5]}))
+        self.gateway.error = Unavailable("nothing can be written")
+        self.assertEqual((await self.request("POST", "/disk/probe")).code, 503)
 
 
 class DashboardTests(SiteTestCase):

@@ -39,6 +39,9 @@ class SimMesh:
     def connected(self) -> set[int]:
         return set(self.links)
 
+    def problems(self) -> list[dict[str, Any]]:
+        return []
+
     def send(self, to: int, messages: Sequence[Any]) -> bool:
         world = self.life.world
         for message in messages:

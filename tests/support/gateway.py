@@ -148,6 +148,7 @@ class FakeGateway:
             "commit_index": self.applied,
             "applied_index": self.applied,
             "members": members,
+            "cluster": "c" * 32,
             "faults": self.faults,
             "version": "0",
         }
@@ -168,6 +169,12 @@ class FakeGateway:
     def members(self) -> dict[int, str]:
         """See Gateway."""
         return self.known
+
+    def probe_disk(self) -> Deferred[dict[str, Any]]:
+        """See Gateway."""
+        if self.error is not None:
+            return fail(self.error)
+        return succeed({"writes_ms": [0.5]})
 
     def begin_backup(self) -> FakeBackup:
         """See Gateway."""

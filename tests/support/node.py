@@ -46,6 +46,9 @@ class RecordingMesh:
     def connected(self) -> set[int]:
         return set(range(1, 10)) - self.away
 
+    def problems(self) -> list[dict[str, Any]]:
+        return []
+
 
 @define
 class StallableDisk(ManualDisk):

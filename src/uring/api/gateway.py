@@ -59,6 +59,12 @@ class Gateway(Protocol):
     def history(self) -> dict[str, Any]:
         """Return what happened to the cluster lately, as this node saw it, JSON-ready."""
 
+    def probe_disk(self) -> Deferred[dict[str, Any]]:
+        """Measure some synced writes to this node's disk: ``{"writes_ms": [...]}``, or Unavailable.
+
+        One measurement at a time, for all who ask meanwhile.
+        """
+
     def members(self) -> dict[int, str]:
         """Return id -> advertised address ("host:port") of every member, learners included."""
 

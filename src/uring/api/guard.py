@@ -148,6 +148,11 @@ class Guard:
         self._check(READ)
         return self.gateway.history()
 
+    def probe_disk(self) -> Deferred[dict[str, Any]]:
+        """See Gateway."""
+        why = self._objection(READ)
+        return self.gateway.probe_disk() if why is None else fail(why)
+
     def members(self) -> dict[int, str]:
         """See Gateway."""
         self._check(READ)

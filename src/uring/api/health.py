@@ -39,7 +39,10 @@ def ready(status: dict[str, Any], disk_free: float) -> list[Check]:
         Check(
             "member",
             status["id"] in voices,
-            "" if status["id"] in voices else f"POST /node/{status['id']} on a member adds it",
+            # Whoever has no token can still tell whether this is the right cluster.
+            f"node {status['id']} of cluster {status['cluster']}"
+            if status["id"] in voices
+            else f"POST /node/{status['id']} on a member adds it",
         ),
         Check("leader", status["leader"] is not None, "" if status["leader"] else "none known"),
         Check("applied", behind <= BEHIND_MAX, f"{behind} behind" if behind > BEHIND_MAX else ""),

@@ -78,6 +78,10 @@ class Rest(Services, RingRoutes, Dashboard, Backups, Tokens):
     def timeline(self, request: Request) -> bytes:
         return as_json(request, 200, self.gateway.history())
 
+    @app.route("/disk/probe", methods=["POST"])
+    async def probe_disk(self, request: Request) -> bytes:
+        return as_json(request, 200, await kept(self.gateway.probe_disk()))
+
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: Request) -> bytes:
         if self._registry is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define
 from klein import Klein
@@ -15,6 +15,9 @@ from uring.api.keys import is_stale
 from uring.api.limits import Limits
 from uring.errors import UringError
 from uring.machines.commands import Command, Query
+
+
+T = TypeVar("T")
 
 
 def _app() -> Klein:
@@ -69,9 +72,9 @@ def raised(answer: Any) -> Any:
     return answer
 
 
-def kept(change: Deferred[None]) -> Deferred[None]:
+def kept(change: Deferred[T]) -> Deferred[T]:
     """Return a Deferred that ends with ``change``; the client's hanging up does not cancel that."""
-    answer: Deferred[None] = Deferred()
+    answer: Deferred[T] = Deferred()
 
     def done(result: Any) -> None:
         if not answer.called:

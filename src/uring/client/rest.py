@@ -88,6 +88,20 @@ class Client(ServiceClient):
         """Return what happened in the last hour, as the node that is asked saw it."""
         return cast(dict[str, Any], await self._read("/cluster/timeline"))
 
+    async def cluster(self) -> list[dict[str, Any]]:
+        """Return every member with what it told the node of itself within the last second or so."""
+        return cast(list[dict[str, Any]], await self._read("/cluster"))
+
+    async def checks(self) -> str:
+        """Return the checks of /readyz, one a line, whether they hold; needs no token."""
+        answer = (await self._ask("GET", "/readyz?verbose")).expect(200, 503)
+        return answer.body.decode("utf-8", "replace")
+
+    async def probe_disk(self) -> list[float]:
+        """Return what some synced writes to the node's disk take now, in milliseconds."""
+        answer = (await self._ask("POST", "/disk/probe")).expect(200)
+        return [float(each) for each in field(answer, "writes_ms")]
+
     async def version(self) -> str:
         """Return the version of the node's software."""
         return str(await self._read("/version"))

@@ -65,7 +65,7 @@ class PeerLink(Protocol):
         """Takes the next frame."""
         self._hellos: dict[Side, bytes] = {}
         """Both, as they were sent, by the side that sent them."""
-        self._claims: Hello | None = None
+        self.claims: Hello | None = None
         """Who the other side says it is; not to be believed before it has proved it."""
         self._deadline: float | None = None
         self._outbox: deque[bytes] = deque()
@@ -132,7 +132,7 @@ class PeerLink(Protocol):
                 if self._closed:
                     return
         except (FrameError, DecodeError) as problem:
-            is_tls = self._claims is None and data.startswith(_CLIENT_HELLO)
+            is_tls = self.claims is None and data.startswith(_CLIENT_HELLO)
             self._fail("it speaks TLS; start this node with --peer-ca, too" if is_tls else problem)
             return
         if self.is_ready:
@@ -187,7 +187,7 @@ class PeerLink(Protocol):
             return
         if not isinstance(hello, Hello):
             raise DecodeError("a proof before a hello")
-        self._claims = hello
+        self.claims = hello
         self._hellos[self._other_side] = frame
         refusal = self._objection(hello)
         if refusal is not None:
@@ -240,7 +240,7 @@ class PeerLink(Protocol):
 
     def _believe(self) -> None:
         """The other side is who it claims to be: see whether it is wanted."""
-        hello, secret = self._claims, self.mesh.secret
+        hello, secret = self.claims, self.mesh.secret
         assert hello is not None
         refusal = self.mesh.check(hello)
         if refusal is not None:
@@ -282,7 +282,7 @@ class PeerLink(Protocol):
         self.refusal = refusal
         self._say(refusal)
         self._closed = True
-        self.mesh.refused(self, refusal, self._claims)
+        self.mesh.refused(self, refusal, self.claims)
         transport: Any = self.transport
         transport.unregisterProducer()
         transport.loseConnection()

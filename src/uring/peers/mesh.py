@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from uring.peers.limits import PeerLimits
 from uring.peers.link import PeerLink
+from uring.peers.problems import Problems
 from uring.peers.proof import Secret
 from uring.peers.tls import PeerTls
 from uring.wire.codec import PeerMessage
@@ -147,6 +148,7 @@ class Mesh:
     """Told of a member at whose address nobody listens: its process has ended."""
     factory: LinkFactory = field(init=False)
     """For the listening port: builds the accepted links."""
+    _problems: Problems = field(init=False)
     _links: set[PeerLink] = field(factory=set, init=False)
     _ready: dict[int, list[PeerLink]] = field(factory=dict, init=False)
     """By node: dialled links first."""
@@ -166,6 +168,7 @@ class Mesh:
 
     def __attrs_post_init__(self) -> None:
         self.factory = LinkFactory(self, None)
+        self._problems = Problems(self.clock)
         self.node_id = self.me().node_id
 
     # -- whom to reach ---------------------------------------------------------------------------
@@ -219,6 +222,10 @@ class Mesh:
         """Return the nodes that can be written to."""
         return set(self._ready)
 
+    def problems(self) -> list[dict[str, Any]]:
+        """Return why others are not connected, as far as that was met of late, JSON-ready."""
+        return self._problems.shown()
+
     def send(self, to: int, messages: Sequence[PeerMessage]) -> bool:
         """Send in one frame.  False if nothing was sent: no connection, or too much waits."""
         links = self._ready.get(to)
@@ -263,6 +270,7 @@ class Mesh:
             if dialler is not None:
                 dialler.succeeded()
         news = (link.where, hello.address)
+        self._problems.over(*news)
         self._said = {said: when for said, when in self._said.items() if said[0] not in news}
         self.on_hello(hello)
         if len(links) == 1:
@@ -312,6 +320,14 @@ class Mesh:
             return
         where = link.where if hello is None else hello.address
         by = "there" if hello is None else "here"
+        claims = link.claims
+        self._problems.note(
+            link.dialled or (claims.address if claims else where),
+            refusal.code,
+            refusal.reason,
+            by,
+            claims.node_id if claims else 0,
+        )
         self._say_once(
             where,
             f"{by}:{refusal.code}",
@@ -322,11 +338,13 @@ class Mesh:
 
     def unreachable(self, address: str, failure: Failure) -> None:
         """An address does not answer; said once until it does."""
+        reason = failure.getErrorMessage()
+        self._problems.note(address, "unreachable", reason)
         self._say_once(
             address,
             "unreachable",
             "{where} cannot be reached, trying on: {reason}",
-            reason=failure.getErrorMessage(),
+            reason=reason,
         )
         if failure.check(error.ConnectionRefusedError):
             for node_id, of_member in self._members.items():
@@ -336,6 +354,7 @@ class Mesh:
     def distrusted(self, link: PeerLink, problem: str) -> None:
         """TLS failed: one side does not believe the other's certificate."""
         text = "connection with {where} refused: {reason}"
+        self._problems.note(link.where, "tls", problem)
         self._say_once(link.where, f"tls:{problem}", text, reason=problem)
 
     def misbehaved(self, link: PeerLink, problem: str) -> None:
@@ -344,6 +363,7 @@ class Mesh:
         if link.is_ready:
             self.log.warn(text, where=link.where, problem=problem)
         else:
+            self._problems.note(link.where, "closed", problem)
             self._say_once(link.where, "closed", text, problem=problem)
 
     def _say_once(self, where: str, what: str, text: str, **fields: object) -> None:
