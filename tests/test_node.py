@@ -19,7 +19,7 @@ from uring.raft.messages import Append, Heartbeat
 from uring.store.failures import StoreFailed
 from uring.store.state import StateStore
 from uring.watch import Watch
-from uring.wire.envelopes import Forward, ForwardRefused
+from uring.wire.envelopes import Forward, ForwardRefused, Report, SpaceReport
 
 
 class NodeTestCase(SynchronousTestCase):
@@ -344,6 +344,16 @@ class ClusterTests(NodeTestCase):
         bench.settle()
         self.assertEqual(bench.directory.identity.cluster_id, b"d" * 16)
         self.assertEqual(bench.node.status()["leader"], 2)
+
+    def test_news_bound_a_stranger_to_the_first_cluster_that_it_met(self) -> None:
+        """How members are, they tell all they are connected with: that makes nobody a member."""
+        bench = self.bench(bootstrap=False)
+        bench.node.administration.clusters[2] = b"d" * 16
+        bench.node.receive(2, [SpaceReport(to=1, from_=2, is_low=False)])
+        report = Report(to=1, from_=2, stamp=1, echo=0, held=0, body=b"")
+        bench.node.receive(2, [report])
+        bench.settle()
+        self.assertEqual(bench.directory.identity.cluster_id, b"")
 
     def test_message_of_a_node_without_a_cluster_is_not_taken(self) -> None:
         """Two nodes that both belong nowhere do not make each other a leader."""

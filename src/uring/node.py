@@ -313,14 +313,17 @@ class Node:
             self._guarded(self._turn)
 
     def _receive(self, from_: int, messages: Sequence[PeerMessage]) -> None:
-        if not self.directory.identity.cluster_id and not self._join_cluster(from_):
-            return
         for message in messages:
             handler = self._HANDLERS.get(type(message))
+            if handler not in self._NEWS and not self._is_of_a_cluster(from_):
+                return
             if handler is None:
                 self.raft.step(cast(Message, message))
             else:
                 handler(self, message)
+
+    def _is_of_a_cluster(self, peer: int) -> bool:
+        return bool(self.directory.identity.cluster_id) or self._join_cluster(peer)
 
     def _join_cluster(self, peer: int) -> bool:
         """Belong to the cluster of the first member that treats this node as one, for good."""
@@ -386,6 +389,8 @@ class Node:
         SnapshotAck: _snapshot_ack,
         SpaceReport: _space_report,
     }
+    _NEWS = frozenset((_reported, _space_report))
+    """What members tell everybody whom they are connected with, also those whom nobody added."""
 
     def peer_up(self, peer: int) -> None:
         """A connection to ``peer`` can be written to: what it may have missed is sent again."""
