@@ -40,8 +40,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "uring.cli": (
         "uring.backup",
         "uring.client",
+        "uring.diskprobe",
         "uring.errors",
+        "uring.options",
+        "uring.peers.address",
         "uring.restore",
+        "uring.security",
         "uring.store.failures",
     ),
     "uring.__main__": ("uring.cli",),

@@ -16,7 +16,6 @@ from uring.api.limits import Limits
 from uring.errors import UringError
 from uring.machines.commands import Command, Query
 
-
 T = TypeVar("T")
 
 

@@ -17,13 +17,17 @@ _SHOWN = (
 )
 
 
+def _client(settings: Settings, endpoint: str) -> Client:
+    return Client(endpoint, timeout=settings.timeout, ca=settings.ca, token=settings.token)
+
+
 @click.command()
 @with_client
 async def status(client: Client, settings: Settings) -> None:
     """Show what every endpoint says of itself."""
     found: list[tuple[str, Any]] = []
     for endpoint in settings.endpoints:
-        async with Client(endpoint, timeout=settings.timeout, ca=settings.ca) as node:
+        async with _client(settings, endpoint) as node:
             try:
                 found.append((endpoint, await node.status()))
             except UringError as error:

@@ -28,6 +28,9 @@ LOST = 7
 INTERRUPTED = 130
 """By a signal, as shells have it for Ctrl-C."""
 
+FINDINGS = 8
+"""The doctor has found something."""
+
 _CODES: tuple[tuple[type[UringError], int], ...] = (
     (LockLost, LOST),
     (NotFound, NOT_FOUND),
@@ -46,7 +49,8 @@ Exit codes:
   4  unavailable: nothing was done
   5  unknown outcome: read before you try again
   6  any other failure
-  7  a lock was lost while it was held"""
+  7  a lock was lost while it was held
+  8  doctor: something is wrong"""
 
 
 def code_of(error: UringError) -> int:

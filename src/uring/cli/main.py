@@ -10,6 +10,7 @@ from click.shell_completion import get_completion_class
 
 import uring
 from uring.cli import backups, cluster, exits, keys, leases, locks, ring, tokens
+from uring.cli.doctor.command import doctor
 from uring.cli.run import Settings
 from uring.client.tls import Trust
 
@@ -126,5 +127,6 @@ for command in (
     ring.ring,
     leases.lease,
     tokens.token,
+    doctor,
 ):
     main.add_command(command)

@@ -76,7 +76,9 @@ def error_for(code: int, text: str, retry_after: bool = False) -> UringError:
 
 
 def describe(problem: Any, fallback: str) -> str:
-    """Return the text of RFC 9457 problem details, or of an error reply of the socket."""
+    """Return the text of RFC 9457 problem details, of an error reply of the socket, or itself."""
+    if isinstance(problem, str) and problem.strip():
+        return f"{fallback}: {' '.join(problem.split())[:200]}"
     if isinstance(problem, Mapping):
         for name in ("detail", "message", "reason", "title", "error"):
             found = problem.get(name)
