@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,14 @@ class UringServer:
         data_dir: Path | str | None = None,
         options: Sequence[str] = (),
         log_file: Path | str | None = None,
+        environment: Mapping[str, str] | None = None,
         reactor: Any = None,
     ) -> None:
         """Describe a node; ``data_dir`` defaults to ./raft-leveldb-ID, as the node's own does.
 
         ``advertise`` is where peers are to dial it, if that is elsewhere than where it listens.
-        ``options`` are further words of its command line; ``log_file`` gets what it prints.
+        ``options`` are further words of its command line, ``environment`` further variables;
+        ``log_file`` gets what it prints.
         """
         self.node_id = int(node_id)
         self.port = int(port)
@@ -83,6 +85,7 @@ class UringServer:
         self.bootstrap = bootstrap
         self.data_dir = Path(data_dir or f"raft-leveldb-{self.node_id}").absolute()
         self.options = list(options)
+        self.environment = dict(environment or {})
         self.log_file = None if log_file is None else Path(log_file)
         self.unasked: Callable[[UringServer, int | None], None] | None = None
         """Called with the server and the exit code when the process ends by itself."""
@@ -143,7 +146,7 @@ class UringServer:
         log = None if self.log_file is None else open(self.log_file, "ab")  # noqa: SIM115
         self._process = _Process(log)
         self._process.ended.addCallback(self._ended)
-        environment = dict(os.environ)
+        environment = {**os.environ, **self.environment}
         others = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = f"{SOURCE}{os.pathsep}{others}" if others else str(SOURCE)
         command = self.command()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import deferLater
+from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from contrib import Cluster, RaftClient, UringServer
 from contrib.cluster import Node
+from contrib.servers import SOURCE
 from uring.errors import UringError
 
 POLL_SECONDS = 0.02
@@ -106,3 +111,28 @@ class ProcessTestCase(TestCase):
             return found.pop() or 0 if len(found) == 1 else 0
 
         return int(await self.until(agreed))
+
+
+class CommandTestCase(ProcessTestCase):
+    """Runs the command line client, as a process of its own."""
+
+    endpoints = ""
+
+    async def uring(self, *words: str, code: int = 0) -> str:
+        """Run the client, and return what it printed; its exit code must be ``code``."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(SOURCE),
+            "URING_ENDPOINTS": self.endpoints,
+            "URING_PATIENCE": "5" if code != 4 else "0",
+        }
+        out, err, found = await getProcessOutputAndValue(
+            sys.executable, ["-m", "uring", *words], env=environment, path=str(self.directory)
+        )
+        self.assertEqual(found, code, f"{words}: {(out + err).decode()}")
+        self.assertNotIn(b"Traceback", err)
+        self.assertTrue(code or not err, err)
+        return str(out.decode())
+
+    async def json(self, *words: str, code: int = 0) -> Any:
+        return json.loads(await self.uring("-o", "json", *words, code=code))

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.failure import Failure
 
-from tests.integration.base import ProcessTestCase, free_ports
+from contrib.servers import SOURCE
+from tests.integration.base import CommandTestCase, free_ports
 from uring.client import Client
 from uring.errors import Unauthorized
-
-SOURCE = Path(__file__).parents[2] / "src"
 
 
 class Running(ProcessProtocol):
@@ -53,28 +50,7 @@ class Running(ProcessProtocol):
         self.ended.callback(ended.exitCode)
 
 
-class CommandTests(ProcessTestCase):
-    endpoints = ""
-
-    async def uring(self, *words: str, code: int = 0) -> str:
-        """Run the client, and return what it printed; its exit code must be ``code``."""
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(SOURCE),
-            "URING_ENDPOINTS": self.endpoints,
-            "URING_PATIENCE": "5" if code != 4 else "0",
-        }
-        out, err, found = await getProcessOutputAndValue(
-            sys.executable, ["-m", "uring", *words], env=environment, path=str(self.directory)
-        )
-        self.assertEqual(found, code, f"{words}: {(out + err).decode()}")
-        self.assertNotIn(b"Traceback", err)
-        self.assertTrue(code or not err, err)
-        return out.decode()
-
-    async def json(self, *words: str) -> Any:
-        return json.loads(await self.uring("-o", "json", *words))
-
+class CommandTests(CommandTestCase):
     async def test_commands(self) -> None:
         """Keys, members and the ring, by a client that is told of a dead node first."""
         cluster = await self.formed(1)
