@@ -115,6 +115,70 @@ class CommandTests(CommandTestCase):
         body.write_text("[]")
         await self.uring("txn", str(body), code=2)
 
+    async def test_ring_plans(self) -> None:
+        """A change of the ring is looked at, then done exactly so, or refused."""
+        cluster = await self.formed(1)
+        self.endpoints = cluster.servers[0].address
+        await self.uring("ring", "size", "8")
+        empty, plan = await self.uring("ring"), self.directory / "plan"
+        out = await self.uring("ring", "plan", "--add", "n1", "--add", "n2:3:b", "--out", str(plan))
+        self.assertIn("n2         0      6", out)
+        self.assertEqual(await self.uring("ring"), empty)
+        self.assertIn("n2       6", await self.uring("ring", "commit", str(plan)))
+        await self.uring("ring", "commit", str(plan), code=3)
+        whole = self.directory / "whole"
+        change = ("--weight", "n1=3", "--zone", "n1=a")
+        planned = await self.uring("-o", "json", "ring", "plan", *change)
+        self.assertEqual(json.loads(planned)["loads"]["after"], {"n1": 4, "n2": 4})
+        self.assertEqual(json.loads(planned)["moves"], 2)
+        whole.write_text(planned)
+        self.assertIn("n1       4", await self.uring("ring", "commit", str(whole)))
+        self.assertIn("2 vnodes move", await self.uring("ring", "plan", "--weight", "n1=1"))
+        await self.uring("ring", "plan", "--remove", "n9", code=1)
+        for wrong in ((), ("--weight", "n1"), ("--weight", "n1=0"), ("--add", "n3:x")):
+            await self.uring("ring", "plan", *wrong, code=2)
+        for junk in ("[]", "{", '{"plan": 1}'):
+            whole.write_text(junk)
+            await self.uring("ring", "commit", str(whole), code=2)
+        await self.uring("members", "promote", "7", code=1)
+        await self.uring("members", "promote", "1")
+
+    async def test_bench(self) -> None:
+        """A load is bounded, measured, and leaves nothing; a dead endpoint is passed over."""
+        cluster = await self.formed(1)
+        (dead,) = free_ports(1)
+        self.endpoints = f"127.0.0.1:{dead},{cluster.servers[0].address}"
+        await self.uring("put", "uring-bench/mine", "1")
+        told = await self.json("bench", "--clients", "3", "--window", "4", "--count", "300")
+        self.assertEqual(told["requests"], 300)
+        self.assertEqual(told["reads"]["count"] + told["writes"]["count"], 300)
+        self.assertLessEqual(told["writes"]["p50_ms"], told["writes"]["max_ms"])
+        self.assertEqual(set(told["errors"]) - {"Unavailable"}, set())
+        self.endpoints = cluster.servers[0].address
+        await self.uring("bench", "--seconds", "0.3", "--reads", "0", "--size", "1000")
+        self.assertEqual(await self.uring("list", "--keys"), "uring-bench/mine\n")
+        self.assertEqual(await self.uring("bench", "--clean"), "1 keys removed\n")
+        await self.uring("bench", "--prefix", "", code=2)
+        self.endpoints = f"127.0.0.1:{dead}"
+        await self.uring("bench", "--seconds", "5", code=4)
+
+    async def test_interrupted_bench(self) -> None:
+        """Ctrl-C ends a load, and its keys are removed even so."""
+        cluster = await self.formed(1)
+        client, self.endpoints = cluster.clients[0].rest, cluster.servers[0].address
+        running = Running()
+        words = [sys.executable, "-m", "uring", "-e", self.endpoints, "bench", "--seconds", "60"]
+        environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+        self.reactor.spawnProcess(running, words[0], words, env=environment)
+
+        async def begun() -> bool:
+            return bool((await client.page("uring-bench/")).items)
+
+        await self.until(begun)
+        running.signal("INT")
+        await running.ended
+        self.assertEqual((await client.page("uring-bench/")).items, ())
+
     async def test_tokens(self) -> None:
         """A cluster is closed, used by those who have a token, on any node, and opened again."""
         cluster = await self.formed(2)

@@ -102,6 +102,22 @@ async def add(client: Client, settings: Settings, node_id: int, address: str | N
 @members.command()
 @click.argument("node_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
 @with_client
+async def promote(client: Client, settings: Settings, node_id: int) -> None:
+    """Wait until the learner ID has caught up and has a vote.
+
+    A learner becomes a voter by itself; this says when, and exits with 4 if --patience is over
+    before.
+    """
+    if not await client.is_member(node_id):
+        raise Stop(exits.NOT_FOUND, f"node {node_id} is no member; uring members add {node_id}")
+    await client.add_member(node_id)
+    if settings.json:
+        show_json({"id": node_id, "voter": True})
+
+
+@members.command()
+@click.argument("node_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
+@with_client
 async def remove(client: Client, settings: Settings, node_id: int) -> None:
     """Remove the member ID."""
     await client.remove_member(node_id)

@@ -9,7 +9,8 @@ import click
 from click.shell_completion import get_completion_class
 
 import uring
-from uring.cli import backups, cluster, exits, keys, leases, locks, ring, tokens
+from uring.cli import backups, cluster, exits, keys, leases, locks, plans, tokens
+from uring.cli.bench import bench
 from uring.cli.doctor.command import doctor
 from uring.cli.run import Settings
 from uring.client.tls import Trust
@@ -124,9 +125,10 @@ for command in (
     *cluster.COMMANDS,
     *backups.COMMANDS,
     *locks.COMMANDS,
-    ring.ring,
+    plans.ring,
     leases.lease,
     tokens.token,
     doctor,
+    bench,
 ):
     main.add_command(command)

@@ -22,7 +22,8 @@ def ranges(vnodes: Sequence[int]) -> str:
     return ",".join(f"{a}-{b}" if a != b else str(a) for a, b in found)
 
 
-def _show(settings: Settings, nodes: Sequence[RingNode]) -> None:
+def show_ring(settings: Settings, nodes: Sequence[RingNode]) -> None:
+    """Print the nodes of the ring and what they own."""
     if settings.json:
         show_json([{"id": node.id, "vnodes": node.vnodes} for node in nodes])
     else:
@@ -42,7 +43,7 @@ def ring(context: click.Context) -> None:
 @with_client
 async def show(client: Client, settings: Settings) -> None:
     """Show which node owns what."""
-    _show(settings, await client.ring_nodes())
+    show_ring(settings, await client.ring_nodes())
 
 
 @ring.command()
@@ -63,7 +64,7 @@ async def size(client: Client, settings: Settings, vnodes: int | None) -> None:
 @with_client
 async def add(client: Client, settings: Settings, node: str) -> None:
     """Add NODE, and show the ring as it is then."""
-    _show(settings, await client.add_ring_node(node))
+    show_ring(settings, await client.add_ring_node(node))
 
 
 @ring.command()
@@ -71,4 +72,4 @@ async def add(client: Client, settings: Settings, node: str) -> None:
 @with_client
 async def remove(client: Client, settings: Settings, node: str) -> None:
     """Remove NODE, and show the ring as it is then."""
-    _show(settings, await client.remove_ring_node(node))
+    show_ring(settings, await client.remove_ring_node(node))

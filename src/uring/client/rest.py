@@ -261,12 +261,14 @@ class Client(ServiceClient):
         add: Sequence[str | dict[str, Any]] = (),
         remove: Sequence[str] = (),
         weights: Mapping[str, int] | None = None,
+        zones: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Return what a change of the ring would come to; its "plan" is for :meth:`commit_ring`."""
         body = {
             "add": list(add),
             "remove": list(remove),
             "weights": dict(weights or {}),
+            "zones": dict(zones or {}),
             "format": "ranges",
         }
         answer = await self._ask("POST", "/mring/plan", body)
