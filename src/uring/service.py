@@ -54,6 +54,7 @@ from uring.store.disk import DiskThread
 from uring.store.failures import DirectoryError, StoreFailed
 from uring.supervision import Supervisor
 from uring.timers import use_monotonic_time
+from uring.turns import Turns
 from uring.upgrades import require_level
 from uring.watchdog import Watchdog
 from uring.wire.codec import seal
@@ -138,6 +139,7 @@ class NodeService(Service):
     node: Node | None = field(default=None, init=False)
     directory: DataDirectory | None = field(default=None, init=False)
     ports: list[IListeningPort] = field(factory=list, init=False)
+    turns: Turns = field(init=False)
     log: Logger = field(factory=lambda: Logger(namespace="uring"), init=False)
     security: Security = field(init=False)
     _address: str = field(default="", init=False)
@@ -147,6 +149,7 @@ class NodeService(Service):
     _watchdog: Watchdog = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.turns = Turns(self.reactor)
         self._supervisor = Supervisor(self.reactor)
         self._scavenger = Scavenger(self.reactor, release)
         self._watchdog = Watchdog(self.reactor, self._hangs)
@@ -252,6 +255,7 @@ class NodeService(Service):
             version=uring.__version__,
             allowed_origins=frozenset(settings.allow_origins),
             bounds={**settings.limits.listed(), "connections": connections},
+            turns=self.turns,
         )
         self._listen(settings.endpoint, mesh.factory)
         if settings.http is not None:
@@ -316,6 +320,7 @@ class NodeService(Service):
             self.reactor,
             self.security.https.get(endpoint),
             self.settings.limits.peers,
+            self.turns,
         )
         listening = listener(self.reactor, endpoint).endpoint.listen(door)
         failures: list[Failure] = []

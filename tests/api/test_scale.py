@@ -18,6 +18,7 @@ from uring.api.limits import Limits
 from uring.api.plain import PlainParser
 from uring.api.request import UringRequest
 from uring.api.websocket import SessionFactory, SessionProtocol
+from uring.turns import Turns
 
 
 class Receiver:
@@ -35,7 +36,7 @@ class Receiver:
 
 def make_factory(clock: Clock) -> SessionFactory:
     doors = Doors(FakeGateway(), Limits(), clock, lambda *about: cast(Any, (None, None)))
-    return SessionFactory(doors, Limits(), clock, "1.2.3")
+    return SessionFactory(doors, Limits(), clock, "1.2.3", Turns(clock))
 
 
 class TurnTests(SynchronousTestCase):

@@ -18,6 +18,8 @@ from uring.sockets import write_now
 EAGER_BYTES = 16 * 1024
 """What is read of the next requests while one is being answered; as twisted.web does, it is some,
 so that it shows when the client hangs up."""
+CHUNKED_BYTES = 1024
+"""Of a body in chunks between two looks whether it is somebody else's turn: some 2 ms."""
 ABORT_SECONDS = 15.0
 """From the end of an idle connection to its abort, if the client does not take what was sent."""
 
@@ -39,8 +41,11 @@ class UringChannel(HTTPChannel):
     """Whether a plain request has no answer yet."""
     _serving = False
     """Whether plain requests are being taken from what was received."""
+    _queued = False
+    """Whether it waits for its turn."""
     _later: bytes | bytearray = b""
-    """What came after the plain request that has no answer yet, or of one that is not complete."""
+    """What came after the plain request that has no answer yet, or of one that is not complete, or
+    before it is the client's turn."""
     _missing = 0
     """How much of it there has to be."""
 
@@ -82,7 +87,7 @@ class UringChannel(HTTPChannel):
             return
         if self._later:
             self._later += data
-            if self._asking or self._waitingForTransport:
+            if self._asking or self._waitingForTransport or self._queued:
                 self._read_little()
                 return
             if len(self._later) < self._missing:
@@ -92,25 +97,54 @@ class UringChannel(HTTPChannel):
             self._later = bytearray(data)
             self._read_little()
             return
-        if not (self.requests or self._buffer or self._handlingRequest):
+        if self._handlingRequest:  # which has what came before; there is nothing to do yet
+            super().dataReceived(data)
+            return
+        turns = self.site.turns
+        if not turns.enter():
+            self._queue(data, True)
+            return
+        try:
+            self._take(data)
+        finally:
+            turns.leave()
+
+    def _queue(self, data: bytes, is_new: bool) -> None:
+        """Go on with ``data`` when it is this client's turn again."""
+        self._later = bytearray(data)
+        self._queued = True
+        self._read_little()
+        self.site.turns.later(self._have_turn, is_new)
+
+    def _have_turn(self) -> None:
+        self._queued = False
+        if self.connected and self._later and not self._asking:
+            self._go_on()
+
+    def _take(self, data: bytes) -> None:
+        if not (self.requests or self._buffer):
             data = self._serve_plain(data)
             if not data:
                 return
-        if self.began is None and not self._handlingRequest:
+        if self.began is None:
             self.began = self.site.clock.seconds()
         super().dataReceived(data)
 
     def _serve_plain(self, data: bytes) -> bytes:
         """Serve the plain requests that ``data`` begins with, and return what is not plain.
 
-        Nothing is returned while one has no answer or is not complete, or the client does not read:
-        what follows then waits.
+        Nothing is returned while one has no answer or is not complete, the client does not read, or
+        others have their turn: what follows then waits.
         """
         position = self._missing = 0
         self._serving = True
         while position < len(data):
             if self._asking or self._waitingForTransport:
                 break
+            if position and self.site.turns.is_over:
+                self._serving = False
+                self._queue(data[position:], False)
+                return b""
             request = self._parser.parse(data, position, self._is_ours)
             keys = self.site.keys
             if request is not None and self.site.access.required:
@@ -138,8 +172,8 @@ class UringChannel(HTTPChannel):
         return is_ours(host, self.site.allowed_hosts, self.getHost)
 
     def _read_little(self) -> None:
-        """Read no more of the next requests than needs be, while one is being answered."""
-        if self._asking and len(self._later) > EAGER_BYTES:
+        """Read no more of the next requests than needs be, while this one waits."""
+        if (self._asking or self._queued) and len(self._later) > EAGER_BYTES:
             self._networkProducer.pauseProducing()
 
     def _answered(self, answer: Answer) -> None:
@@ -150,7 +184,7 @@ class UringChannel(HTTPChannel):
         self.quiet_since = self.site.now
         self.site.count(answer.code)
         self.send(answer)
-        if self._later and not self._serving:
+        if self._later and not (self._serving or self._queued):
             self._go_on()
 
     def _go_on(self) -> None:
@@ -165,13 +199,16 @@ class UringChannel(HTTPChannel):
 
     def resumeProducing(self) -> None:
         super().resumeProducing()
-        if self._later and not self._asking and not self._serving:
+        if self._later and not (self._asking or self._serving or self._queued):
             self._go_on()
 
     def lineReceived(self, line: bytes) -> None:
         if line[:1] in (b" ", b"\t"):
             # Twisted would join it to the line before; others might not (RFC 9112, 5.2).
             self._respondToBadRequestAndDisconnect()
+        elif not self.requests and self.site.turns.is_over:
+            rest, self._buffer = line + self.delimiter + self._buffer, b""
+            self._queue(rest, False)
         else:
             super().lineReceived(line)
 
@@ -183,11 +220,18 @@ class UringChannel(HTTPChannel):
             return False
 
     def rawDataReceived(self, data: bytes) -> None:
-        super().rawDataReceived(data)
+        # Of chunks, each costs as much as a small request, and may hold one byte.
+        is_chunked = self.length is None and not self._handlingRequest
+        size = CHUNKED_BYTES if is_chunked else len(data)
+        super().rawDataReceived(data[:size])
         # Twisted would wait for the end of a chunk however long it says that it is.
         announced = getattr(self._transferDecoder, "length", None) or 0
         if announced > self.site.limits.body_bytes and not self.requests[-1].refused:
             self.requests[-1].refuse_body()
+        if self._buffer:  # what this piece had beyond the body; it comes first
+            self._buffer += data[size:]
+        elif len(data) > size:
+            self.dataReceived(data[size:])
 
     def allHeadersReceived(self) -> None:
         self.in_body = True

@@ -10,6 +10,7 @@ from autobahn.websocket.xormasker import create_xor_masker  # type: ignore[attr-
 NATIVE_BYTES_MIN = 2048
 """From here on autobahn's native masking is faster than ours, which is ten times as fast as its
 other one in Python."""
+COUNT_MAX = 1 << 30
 _LENGTH16 = struct.Struct(">H")
 _LENGTH64 = struct.Struct(">Q")
 _HEAD16 = struct.Struct(">BBH")
@@ -29,16 +30,20 @@ def text_frame(payload: bytes) -> bytes:
     return _HEAD64.pack(_FINAL_TEXT, 127, size) + payload
 
 
-def parse_text_frames(data: bytes, limit: int) -> tuple[int, list[bytes]]:
-    """Return where the first frame begins that is not plain, and the texts before it.
+def parse_text_frames(
+    data: bytes, limit: int, position: int = 0, count: int = COUNT_MAX
+) -> tuple[int, list[bytes]]:
+    """Return where the first frame begins that is not plain, and the texts from ``position`` to it.
+
+    No more than ``count`` of them: the first frame after these is then where it ends.
 
     Plain is a complete, final, masked text frame without reserved bits, of at most ``limit`` bytes
     of valid UTF-8, its length in the shortest form.  Anything else is left for a full parser, which
     also knows how to refuse it.
     """
     texts: list[bytes] = []
-    position, end = 0, len(data)
-    while end - position >= 6:
+    end = len(data)
+    while end - position >= 6 and len(texts) < count:
         if data[position] != _FINAL_TEXT:
             break
         size = data[position + 1] - _MASKED

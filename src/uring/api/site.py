@@ -23,6 +23,7 @@ from uring.api.request import UringRequest
 from uring.api.rest import Rest
 from uring.api.websocket import SessionFactory
 from uring.errors import UringError
+from uring.turns import Turns
 
 SWEEP_SECONDS = 1.0
 
@@ -85,6 +86,7 @@ class UringSite(Site):
         clock: Any,
         version: str,
         sessions: SessionFactory,
+        turns: Turns,
     ) -> None:
         # No timer for each connection: the sweep ends those that are idle.
         super().__init__(resource, requestFactory=UringRequest, reactor=clock)
@@ -97,6 +99,7 @@ class UringSite(Site):
         self.clock = clock
         self.banner = f"uring/{version}".encode()
         self.websockets = sessions
+        self.turns = turns
         self.gateway = doors.gateway
         self.access = doors.gateway.access
         self.channels: set[UringChannel] = set()
@@ -180,13 +183,16 @@ def make_site(
     version: str,
     bounds: Mapping[str, float] | None = None,
     allowed_origins: frozenset[str] = frozenset(),
+    turns: Turns | None = None,
 ) -> UringSite:
     """Return the site that serves ``gateway``.
 
     ``allowed_hosts`` are names under which clients may address this node, beside the loopback ones
     and the address that they connected to; ``bounds`` are shown in /metrics; pages
-    of ``allowed_origins`` may do what those of the node's own origin may.
+    of ``allowed_origins`` may do what those of the node's own origin may; ``turns`` are those of
+    all clients of this thread.
     """
+    turns = Turns(reactor) if turns is None else turns
 
     def routes(as_seen: Gateway, actor: str) -> tuple[KeyResource, Any]:
         keys = KeyResource(Keys(as_seen, limits))
@@ -202,9 +208,9 @@ def make_site(
         return keys, rest.app.resource()
 
     doors = Doors(gateway, limits, reactor, routes)
-    sessions = SessionFactory(doors, limits, reactor, version)
+    sessions = SessionFactory(doors, limits, reactor, version, turns)
     root = Root(doors, WebSocketResource(sessions))
     site = UringSite(
-        root, doors, limits, allowed_hosts, allowed_origins, reactor, version, sessions
+        root, doors, limits, allowed_hosts, allowed_origins, reactor, version, sessions, turns
     )
     return site

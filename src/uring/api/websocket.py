@@ -16,11 +16,16 @@ from uring.api.limits import Limits
 from uring.api.session import Session
 from uring.errors import UringError
 from uring.sockets import write_now
+from uring.turns import Turns
 
 _log = Logger(namespace="uring.websocket")
 
 FLUSHES_A_TURN = 500
 """Sends in one turn; so many take some 5 ms."""
+TEXTS = 64
+"""Messages between two looks whether it is somebody else's turn."""
+PIECE_BYTES = 1024
+"""For autobahn between two such looks: some 150 pings."""
 GOING_AWAY = 1001
 POLICY = 1008
 """Section 7.4.1 of RFC 6455; autobahn lets applications send codes from 3000 only by hand."""
@@ -37,6 +42,11 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     transport: Any
     session: Session | None = None
     _is_closing_frame = False
+    _later = b""
+    """What came while it was not this client's turn."""
+    _is_queued = False
+    _full = False
+    _busy = False
 
     def onOpen(self) -> None:
         factory = self.factory
@@ -44,8 +54,6 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         self._replies: list[bytes] = []
         self._held = 0
         self._flushing = False
-        self._full = False
-        self._busy = False
         self.session = Session(
             self._guard(peer),
             factory.limits,
@@ -110,24 +118,71 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         self._dataReceived(data)
 
     def _dataReceived(self, data: bytes) -> None:
-        """Take whole, plain text frames at once; everything else is autobahn's."""
-        session = self.session
-        if (
-            session is None
-            or self.state != self.STATE_OPEN
-            or self.data
-            or self.inside_message
-            or self.current_frame is not None
-        ):
-            super()._dataReceived(data)
+        """Take what came, as much of it as fits into this client's turn."""
+        if self._is_queued:
+            self._later += data
             return
-        position, texts = parse_text_frames(data, self.factory.limits.message_bytes)
-        for text in texts:
-            session.received(text)
-            if self.session is None:
-                return
-        if position < len(data):
-            super()._dataReceived(data[position:] if position else data)
+        turns = self.factory.turns
+        if not turns.enter():
+            self._queue(data, True)
+            return
+        try:
+            rest = self._take(data)
+        finally:
+            turns.leave()
+        if rest and self.state != self.STATE_CLOSED:
+            self._queue(rest, False)
+
+    def _queue(self, data: bytes, is_new: bool) -> None:
+        """Go on with ``data`` when it is this client's turn again."""
+        self._later = data
+        self._is_queued = True
+        self._regulate()
+        self.factory.turns.later(self._have_turn, is_new)
+
+    def _have_turn(self) -> None:
+        self._is_queued = False
+        data, self._later = self._later, b""
+        if self.state != self.STATE_CLOSED:
+            self._regulate()
+            self._dataReceived(data)
+
+    def _take(self, data: bytes) -> bytes:
+        """Take whole, plain texts at once; everything else is autobahn's.  Return the rest."""
+        session, turns, position = self.session, self.factory.turns, 0
+        if (
+            session is not None
+            and self.state == self.STATE_OPEN
+            and not self.data
+            and not self.inside_message
+            and self.current_frame is None
+        ):
+            while True:
+                position, texts = parse_text_frames(
+                    data, self.factory.limits.message_bytes, position, TEXTS
+                )
+                for text in texts:
+                    session.received(text)
+                    if self.session is None:
+                        return b""
+                if len(texts) < TEXTS:
+                    break
+                if turns.is_over:
+                    return data[position:]
+        while position < len(data):
+            end = position + max(PIECE_BYTES, self._missing())
+            super()._dataReceived(data[position:end])
+            position = end
+            if turns.is_over:
+                break
+        return data[position:]
+
+    def _missing(self) -> int:
+        """Return how many bytes the frame under way, whose head is known, still has."""
+        if self.session is None or self.current_frame is None:
+            return 0
+        missing: int = self.current_frame.length - self.current_frame_masker.pointer()
+        return missing
 
     # -- out -------------------------------------------------------------------------------------
 
@@ -183,7 +238,7 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         self._regulate()
 
     def _regulate(self) -> None:
-        if self._full or self._busy:
+        if self._full or self._busy or self._is_queued:
             self.transport.pauseProducing()
         else:
             self.transport.resumeProducing()
@@ -195,12 +250,15 @@ class SessionFactory(WebSocketServerFactory):  # type: ignore[misc]
     protocol: Any = SessionProtocol
     noisy = False
 
-    def __init__(self, doors: Doors, limits: Limits, clock: Any, version: str) -> None:
+    def __init__(
+        self, doors: Doors, limits: Limits, clock: Any, version: str, turns: Turns
+    ) -> None:
         super().__init__(server=f"uring/{version}", reactor=clock)
         self.doors = doors
         self.limits = limits
         self.clock = clock
         self.version = version
+        self.turns = turns
         self.open: set[SessionProtocol] = set()
         self._with_replies: list[SessionProtocol] = []
         self.setProtocolOptions(

@@ -12,6 +12,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from uring.peers.limits import PeerLimits
+from uring.turns import Turns
 from uring.wire.hello import MAGIC
 
 TLS_HANDSHAKE = b"\x16"
@@ -30,6 +31,8 @@ class Door(Protocol):
         self._address = address
         self._received = b""
         self._timeout: IDelayedCall | None = None
+        self._is_queued = False
+        """Whether it is a client that waits for its turn."""
 
     def connectionMade(self) -> None:
         factory = self._factory
@@ -43,6 +46,8 @@ class Door(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._received += data
+        if self._is_queued:
+            return
         if self._factory.peers is None:
             self._client()
         elif self._received.startswith(MAGIC):
@@ -51,6 +56,27 @@ class Door(Protocol):
             self._client()
 
     def _client(self) -> None:
+        """Let a client in; a crowd of them in several turns, since TLS takes a millisecond each."""
+        transport: Any = self.transport
+        turns = self._factory.turns
+        if not turns.enter():
+            self._is_queued = True
+            transport.pauseProducing()
+            turns.later(self._have_turn, True)
+            return
+        try:
+            self._let_in()
+        finally:
+            turns.leave()
+
+    def _have_turn(self) -> None:
+        self._is_queued = False
+        if self.connected:
+            transport: Any = self.transport
+            transport.resumeProducing()
+            self._client()
+
+    def _let_in(self) -> None:
         factory, received = self._factory, self._received
         transport: Any = self.transport
         if not factory.let_in(self._address, transport):
@@ -66,6 +92,7 @@ class Door(Protocol):
             transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.connected = 0
         self._cancel()
 
     def _cancel(self) -> None:
@@ -109,9 +136,11 @@ class PeerOrHttpFactory(Factory):
         clock: Any,
         https: Any = None,
         limits: PeerLimits | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.peers = peers
         self.limits = PeerLimits() if limits is None else limits
+        self.turns = Turns(clock) if turns is None else turns
         self.undecided: dict[Door, None] = {}
         """Those of whom nothing is known yet, oldest first."""
         self._clients: Counter[str] = Counter()
