@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -13,7 +13,9 @@ from uring.access import Access
 from uring.options import Settings
 from uring.peers.address import is_local, listener
 from uring.peers.proof import Secret
-from uring.peers.tls import ClientTls, Files, PeerTls, names_in
+
+if TYPE_CHECKING:  # TLS is loaded only where it is used: see uring.lean
+    from uring.peers.tls import ClientTls, PeerTls
 
 SECRET_VARIABLE = "URING_PEER_SECRET"
 SECRET_BYTES_MAX = 4096
@@ -69,7 +71,7 @@ class Security:
 
     def names(self) -> frozenset[str]:
         """Return the names for which clients are shown a certificate."""
-        return frozenset().union(*(names_in(tls.files.own()) for tls in self.https.values()))
+        return frozenset().union(*(tls.names() for tls in self.https.values()))
 
 
 def secure(settings: Settings, reactor: Any) -> Security:
@@ -83,6 +85,8 @@ def secure(settings: Settings, reactor: Any) -> Security:
     for endpoint in endpoints:
         files = listener(reactor, endpoint).files
         if files is not None:
+            from uring.peers.tls import ClientTls
+
             https[endpoint] = ClientTls(files)
     security = Security(_peer_tls(settings), _secret(settings), https)
     _check_exposure(settings, security, endpoints)
@@ -96,6 +100,8 @@ def _endpoints(settings: Settings) -> list[str]:
 def _peer_tls(settings: Settings) -> PeerTls | None:
     if settings.peer_ca is None or settings.peer_cert is None or settings.peer_key is None:
         return None  # the options have seen to it that it is all or none
+    from uring.peers.tls import Files, PeerTls
+
     files = Files(settings.peer_cert, settings.peer_key, authorities=settings.peer_ca)
     return PeerTls(settings.node_id, files)
 

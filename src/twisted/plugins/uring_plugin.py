@@ -5,7 +5,7 @@ from twisted.application.service import ServiceMaker
 # Twisted caches this variable's name beside the file: never rename it.
 uring = ServiceMaker(
     "uring",
-    "uring.service",
+    "uring.entry",
     "A node of a key/value store and ring replicated by Raft",
     "uring",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -19,7 +19,8 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
 
-from uring.peers.tls import Files
+if TYPE_CHECKING:  # TLS is loaded only where it is used: see uring.lean
+    from uring.peers.tls import Files
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):([0-9]{1,5})")
 _SSL = ("port", "interface", "privateKey", "certKey", "extraCertChain")
@@ -75,6 +76,8 @@ def listener(reactor: Any, text: str) -> Listener:
     option is ours, and certificates can be read again.
     """
     if text.startswith("ssl:"):
+        from uring.peers.tls import Files
+
         named = _ssl(text)
         host, port = named.get("interface", ""), int(named["port"])
         certificate, key = named["certKey"], named["privateKey"]

@@ -8,7 +8,6 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from uring.peers.limits import PeerLimits
@@ -149,6 +148,8 @@ class PeerOrHttpFactory(Factory):
         self.https = None
         self.clock = clock
         if https is not None:
+            from twisted.protocols.tls import TLSMemoryBIOFactory  # see uring.lean
+
             self.https = TLSMemoryBIOFactory(https, False, http, clock=clock)
 
     def entered(self, door: Door) -> None:

@@ -13,7 +13,6 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from uring.peers import tls
 from uring.peers.proof import Secret, Side
 from uring.sockets import write_now
 from uring.wire.codec import DecodeError, PeerMessage, decode_messages, encode_messages
@@ -98,7 +97,7 @@ class PeerLink(Protocol):
         self._closed = True
         self._expected = _nothing  # a method of its own would leave it to the garbage collector
         if self.mesh.tls is not None and not self.is_ready:
-            problem = self._certificate_problem or tls.failure_of(reason)
+            problem = self._certificate_problem or self.mesh.tls.failure_of(reason)
             if problem is not None:
                 self.mesh.distrusted(self, problem)
         self.mesh.closed(self)

@@ -8,7 +8,7 @@ are normal, and never fight.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 from twisted.internet import error
@@ -22,9 +22,11 @@ from uring.peers.limits import PeerLimits
 from uring.peers.link import PeerLink
 from uring.peers.problems import Problems
 from uring.peers.proof import Secret
-from uring.peers.tls import PeerTls
 from uring.wire.codec import PeerMessage
 from uring.wire.hello import Hello, HelloRefused
+
+if TYPE_CHECKING:  # TLS is loaded only where it is used: see uring.lean
+    from uring.peers.tls import PeerTls
 
 RETRY_SECONDS_MIN = 0.05
 RETRY_SECONDS_MAX = 2.0

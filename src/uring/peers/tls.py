@@ -170,6 +170,23 @@ class PeerTls:
             f"its certificate is not for {node_name(node_id)} but for {sorted(names) or 'nobody'}"
         )
 
+    @staticmethod
+    def failure_of(reason: Failure) -> str | None:
+        """Return what was wrong if TLS is why a connection ended, or None."""
+        if not reason.check(SSL.Error):
+            return None
+        text = _reason(reason.value)
+        if "alert" in text:
+            return f"the other side does not believe this node's certificate ({text})"
+        if "peer did not return a certificate" in text:
+            return "the other side has no certificate"
+        if "wrong version" in text or "packet length" in text:
+            return (
+                "the other side does not speak TLS; "
+                "start it with --peer-ca, --peer-cert, --peer-key"
+            )
+        return f"TLS failed ({text})"
+
 
 @implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
 @define(eq=False)
@@ -196,20 +213,6 @@ class Handshake:
         return bool(is_good)
 
 
-def failure_of(reason: Failure) -> str | None:
-    """Return what was wrong if TLS is why a connection ended, or None."""
-    if not reason.check(SSL.Error):
-        return None
-    text = _reason(reason.value)
-    if "alert" in text:
-        return f"the other side does not believe this node's certificate ({text})"
-    if "peer did not return a certificate" in text:
-        return "the other side has no certificate"
-    if "wrong version" in text or "packet length" in text:
-        return "the other side does not speak TLS; start it with --peer-ca, --peer-cert, --peer-key"
-    return f"TLS failed ({text})"
-
-
 @implementer(IOpenSSLServerConnectionCreator)
 @define(eq=False)
 class ClientTls:
@@ -227,6 +230,10 @@ class ClientTls:
         self.files.own()
         context.set_alpn_select_callback(_select_http)
         self._context = context
+
+    def names(self) -> frozenset[str]:
+        """Return the names that the certificate is for."""
+        return names_in(self.files.own())
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         """See IOpenSSLServerConnectionCreator."""
