@@ -78,7 +78,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "uring.recover",
         "uring.store",
     ),
+    "uring.rescue": (
+        "uring.access",
+        "uring.errors",
+        "uring.machines.commands",
+        "uring.machines.tokens",
+    ),
     "uring.recover": (
+        "uring.rescue",
         "uring.machines.table",
         "uring.members",
         "uring.options",
@@ -118,6 +125,7 @@ NOT_FOR_THE_NODE = (
     "uring.lean",
     "uring.service",
     "uring.recover",
+    "uring.rescue",
     "uring.restore",
     "uring.security",
     "uring.faults",

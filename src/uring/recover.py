@@ -1,5 +1,7 @@
 """``python -m uring.recover``: make one survivor the only member, when the quorum is lost for good.
 
+With ``--admin-token`` it only makes a token, when those of admins are lost: see uring.rescue.
+
 Last resort.  What the lost majority had acknowledged and this node never received is gone; nothing
 can bring it back.  So the directory is copied first, and what comes out is a new cluster, which the
 old members cannot join by mistake with the data that they may still have.
@@ -16,6 +18,7 @@ from pathlib import Path
 from attrs import evolve
 from twisted.python import usage
 
+from uring import rescue
 from uring.machines.table import Machines
 from uring.members import Member, load_member
 from uring.options import NODE_ID_MAX
@@ -37,16 +40,21 @@ Start again with --yes if that is what you want."""
 class RecoverOptions(usage.Options):
     """The command line of ``python -m uring.recover``."""
 
-    synopsis = "Usage: python -m uring.recover --id N [--data-dir DIR] --yes"
+    synopsis = "Usage: python -m uring.recover --id N [--data-dir DIR] --yes|--admin-token"
     optParameters = [
         ["id", "i", None, "Id of the surviving node", int],
         ["data-dir", "d", None, "Its data directory [default: ./raft-leveldb-<id>]"],
         ["advertise", None, None, "HOST:PORT where it will be reached, if that changes"],
     ]
-    optFlags = [["yes", "y", "Do it; without this, only say what would be done"]]
+    optFlags = [
+        ["yes", "y", "Do it; without this, only say what would be done"],
+        ["admin-token", None, "All tokens of role admin are lost: only make a new one"],
+    ]
 
     def postOptions(self) -> None:
         """Check the id."""
+        if self["yes"] and self["admin-token"]:
+            raise usage.UsageError("--yes is for a lost quorum, --admin-token for lost tokens")
         if self["id"] is None or not 1 <= self["id"] <= NODE_ID_MAX:
             raise usage.UsageError("say which node survived: --id N")
         if self["data-dir"] is None:
@@ -103,6 +111,21 @@ def recover(directory: DataDirectory, advertise: str | None) -> None:
     directory.set_cluster_id(os.urandom(16), replace=True)
 
 
+def _leave_token(path: Path) -> int:
+    try:
+        token = rescue.leave(path)
+    except (OSError, ValueError) as problem:
+        print(f"uring: {problem}", file=sys.stderr)
+        return 1
+    print(token)
+    print(
+        "This token of role admin is valid once the node has been restarted and has found its "
+        "leader.\nThen look at the others (uring token list), and remove those that were lost.",
+        file=sys.stderr,
+    )
+    return 0
+
+
 def main(arguments: list[str]) -> int:
     """Return the exit code: 0 done, 1 not possible, 2 asked wrongly."""
     options = RecoverOptions()
@@ -112,6 +135,8 @@ def main(arguments: list[str]) -> int:
         print(f"{options.synopsis}\n{problem}", file=sys.stderr)
         return 2
     path = Path(options["data-dir"])
+    if options["admin-token"]:
+        return _leave_token(path)
     if not options["yes"]:
         print(WARNING.format(node=options["id"]))
         return 2

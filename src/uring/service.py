@@ -26,14 +26,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 import uring
-from uring import logs
+from uring import logs, rescue
 from uring.api.site import make_site
 from uring.archive import Archive
 from uring.descriptors import left_for_clients, raise_limit
 from uring.diskprobe import DiskProbe
 from uring.errors import UringError
 from uring.faults import UnhandledErrors
-from uring.machines.commands import SetSize
+from uring.machines.commands import RecoverToken, SetSize
 from uring.machines.levels import LEVEL
 from uring.machines.table import Machines
 from uring.members import found_cluster
@@ -46,6 +46,7 @@ from uring.peers.mesh import LinkFactory, Mesh
 from uring.periodic import PeriodicBackups
 from uring.raft.core import RawNode
 from uring.raft.settings import Settings as RaftSettings
+from uring.rescue import Rescue
 from uring.scavenger import Scavenger, release, settle
 from uring.security import Security, secure
 from uring.space import free_bytes
@@ -143,6 +144,7 @@ class NodeService(Service):
     log: Logger = field(factory=lambda: Logger(namespace="uring"), init=False)
     security: Security = field(init=False)
     _address: str = field(default="", init=False)
+    _recovered: RecoverToken | None = field(default=None, init=False)
     _supervisor: Supervisor = field(init=False)
     _unhandled: UnhandledErrors = field(init=False)
     _scavenger: Scavenger = field(init=False)
@@ -170,6 +172,7 @@ class NodeService(Service):
             require_level(self.directory)
             if self.settings.bootstrap and not self.directory.identity.cluster_id:
                 found_cluster(self.directory, self._address, os.urandom(16))
+            self._recovered = rescue.read(self.directory.path)
         except (DirectoryError, ValueError) as problem:
             raise SystemExit(f"uring: {problem}") from None
         try:
@@ -267,6 +270,8 @@ class NodeService(Service):
         node.start()
         if node.periodic is not None:
             node.periodic.start()
+        if self._recovered is not None:
+            Rescue(node.submit, reactor, directory.path / rescue.FILE, self._recovered).start()
         if settings.ring_size is not None:
             self._size_ring(settings.ring_size)
         self._supervisor.ready(f"node {settings.node_id} serves at {self._address}")

@@ -9,6 +9,7 @@ from uring.machines.commands import (
     GetTokens,
     Invalid,
     Put,
+    RecoverToken,
     RemoveToken,
     Token,
     TokenGone,
@@ -56,6 +57,26 @@ class TokenTests(TxnTestCase):
         for role in ("read", "write"):
             self.assertIn("admin", self.refused(adding(A, role)))
         self.assertEqual(self.ids(), [])
+
+    def test_recovered(self) -> None:
+        """An admin's token is added whatever there is, once; another one's id is not taken."""
+        self.one(adding(A, "admin"))
+        self.one(adding(B, "read", A))
+        made = self.apply(RecoverToken(C, DIGEST))
+        token = Token(C, DIGEST, "admin", (), "recovered", 0)
+        self.assertEqual((made.results, made.tokens), ([token], True))
+        again = self.apply(RecoverToken(C, DIGEST))
+        self.assertEqual((again.results, again.tokens), ([token], False))
+        for name, digest in ((C, bytes(32)), (B, DIGEST)):
+            self.assertIsInstance(self.one(RecoverToken(name, digest)), Refused)
+        for name, digest in (("x", DIGEST), (C, b"short")):
+            self.assertIsInstance(self.one(RecoverToken(name, digest)), Invalid)
+        self.assertEqual(self.ids(), [A, B, C])
+
+    def test_recovered_without_any(self) -> None:
+        """Where there is no token, it is the first."""
+        self.assertIsInstance(self.one(RecoverToken(A, DIGEST)), Token)
+        self.assertIn("have changed", self.refused(adding(B, "admin")))
 
     def test_the_last_admin(self) -> None:
         """The last admin stays as long as there are others, and may go as the last of all."""

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from uring.errors import PreconditionFailed, UringError
-from uring.machines.commands import AddToken, GetTokens, RemoveToken, Token, TokenGone
+from uring.machines.commands import (
+    AddToken,
+    GetTokens,
+    RecoverToken,
+    RemoveToken,
+    Token,
+    TokenCommand,
+    TokenGone,
+)
 from uring.machines.levels import needed
 
 if TYPE_CHECKING:
@@ -70,7 +78,10 @@ class Registrar:
             self._root = next(token.id for token in tokens if token.role == "admin")
             self._admins = [self._root]
 
-    def _command(self) -> AddToken | RemoveToken:
+    def _command(self) -> TokenCommand:
+        if self.random.random() < 0.05:
+            self._count += 1
+            return RecoverToken(f"{self._count:016x}", self.random.randbytes(32))
         by = self.random.choice(self._admins) if self._admins else ""
         if self._gone and self.random.random() < 0.2:
             by = self.random.choice(sorted(self._gone))
@@ -81,14 +92,14 @@ class Registrar:
         name = f"{self._count:016x}"
         return AddToken(name, self.random.randbytes(32), self.random.choice(ROLES), (), "", by)
 
-    def _answered(self, command: AddToken | RemoveToken, gone: frozenset[str], result: Any) -> None:
+    def _answered(self, command: TokenCommand, gone: frozenset[str], result: Any) -> None:
         counts = self.world.faults.counts
         if isinstance(result, PreconditionFailed):
             counts["tokens refused for the level"] += 1
         if isinstance(result, UringError):
             return
         done = isinstance(result, Token | TokenGone)
-        if done and command.by in gone:
+        if done and not isinstance(command, RecoverToken) and command.by in gone:
             self.world.properties.violated(f"{command} was done: {command.by} was removed before")
         if isinstance(result, Token):
             counts["tokens made"] += 1

@@ -183,9 +183,22 @@ class RemoveToken(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     by: str = ""
 
 
+class RecoverToken(
+    Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="tX", gc=False
+):
+    """Add a token of role admin in nobody's name; answers :class:`Token`.
+
+    The word of who can write in a node's data directory, and never of a client.  Repeated, it
+    changes nothing.
+    """
+
+    id: str
+    digest: bytes
+
+
 LeaseCommand: TypeAlias = Grant | KeepAlive | Revoke | Expire
 RingCommand: TypeAlias = SetSize | AddNode | RemoveNode | CommitPlan | HandoffCommand
-TokenCommand: TypeAlias = AddToken | RemoveToken
+TokenCommand: TypeAlias = AddToken | RemoveToken | RecoverToken
 Command: TypeAlias = Put | Delete | Cas | Txn | LeaseCommand | Once | RingCommand | TokenCommand
 
 

@@ -7,7 +7,7 @@ has a feature level, and :mod:`uring.upgrades` sees to it that the cluster's is 
 
 from __future__ import annotations
 
-from uring.machines.commands import AddToken, Command, RemoveToken
+from uring.machines.commands import AddToken, Command, RecoverToken, RemoveToken
 
 LEVEL = 2
 """What this program knows.  Counted up with the first command, or the first record of the log or of
@@ -16,7 +16,7 @@ the state, that the program before it could not read; never for anything else.""
 FIRST = 1
 """Of a program, or of a cluster, that says nothing of levels."""
 
-NEEDS: dict[type, int] = {AddToken: 2, RemoveToken: 2}
+NEEDS: dict[type, int] = {AddToken: 2, RemoveToken: 2, RecoverToken: 2}
 """The level from which there is a command; all others are of the first.
 
 Level 2: tokens.  (To ask for tokens is of no use while there are nodes that do not.)

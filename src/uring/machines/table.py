@@ -33,6 +33,7 @@ from uring.machines.commands import (
     Once,
     Put,
     Query,
+    RecoverToken,
     RemoveNode,
     RemoveToken,
     Result,
@@ -192,6 +193,7 @@ _MACHINES: dict[type, Callable[[Transaction, Any, Turn], Result]] = {
     Expire: _end_lease,
     AddToken: tokens.add,
     RemoveToken: tokens.remove,
+    RecoverToken: tokens.recover,
     **dict.fromkeys(
         (
             SetSize,

@@ -16,7 +16,15 @@ from collections.abc import Sequence
 import msgspec
 
 from uring.machines.base import Readable, Transaction
-from uring.machines.commands import AddToken, Invalid, RemoveToken, Result, Token, TokenGone
+from uring.machines.commands import (
+    AddToken,
+    Invalid,
+    RecoverToken,
+    RemoveToken,
+    Result,
+    Token,
+    TokenGone,
+)
 from uring.machines.limits import (
     KEY_BYTES_MAX,
     TOKEN_DIGEST_BYTES,
@@ -28,6 +36,8 @@ from uring.machines.ring.commands import Refused
 from uring.machines.turn import Turn
 
 ROLES = ("read", "write", "admin")
+RECOVERED = "recovered"
+"""The name of a token that was added in nobody's name."""
 _PREFIX = b"t"
 _ID = re.compile(r"[0-9a-f]{16}")
 _ENCODER = msgspec.msgpack.Encoder()
@@ -67,6 +77,26 @@ def add(transaction: Transaction, command: AddToken, turn: Turn) -> Result:
     return Token(command.id, *record)
 
 
+def recover(transaction: Transaction, command: RecoverToken, turn: Turn) -> Result:
+    """Add an admin's token whatever there is, unless it is there already."""
+    why = _fault(AddToken(command.id, command.digest, "admin", (), ""))
+    if why:
+        return Invalid(why)
+    for token in every(transaction):
+        if token.id == command.id:
+            same = (token.digest, token.role) == (command.digest, "admin")
+            return token if same else Refused("conflict", "there is another token of that id")
+    record = (command.digest, "admin", (), RECOVERED, turn.revision)
+    transaction.put(_PREFIX + command.id.encode(), _ENCODER.encode(record))
+    turn.tokens = True
+    return Token(command.id, *record)
+
+
+def is_id(text: str) -> bool:
+    """Tell whether ``text`` can be the id of a token."""
+    return _ID.fullmatch(text) is not None
+
+
 def remove(transaction: Transaction, command: RemoveToken, turn: Turn) -> Result:
     """Remove a token, unless others would be left without an admin."""
     tokens = every(transaction)
@@ -95,7 +125,7 @@ def _unentitled(tokens: Sequence[Token], by: str) -> Refused | None:
 
 
 def _fault(command: AddToken) -> str:
-    if not _ID.fullmatch(command.id):
+    if not is_id(command.id):
         return "the id of a token has 16 hexadecimal digits"
     if len(command.digest) != TOKEN_DIGEST_BYTES:
         return f"the digest of a token has {TOKEN_DIGEST_BYTES} bytes"
