@@ -345,6 +345,14 @@ class ExactTests(SiteTestCase):
         codes = [int(code) for code in re.findall(rb"HTTP/1\.1 (\d+)", received)]
         self.assertEqual(codes, [404 if n % 2 else 200 for n in range(100)])
 
+    async def test_one_refusal(self) -> None:
+        """R13: a request that is refused is refused once, however much comes after it."""
+        client = await self.connect()
+        client.write(chunked(b"d\r\n" + PUT + b"\r\n0\r\n" + b"X: y\r\n" * 100_000))
+        received = await client.until_closed()
+        self.assertEqual(received.count(b"HTTP/1.1 400"), 1)
+        await self.alive()
+
     async def test_smuggling(self) -> None:
         """R9: what follows a refused request is never taken for another one."""
         inner = b"POST /kv/smuggled HTTP/1.1\r\n" + HOST + b"Content-Length: 13\r\n\r\n" + PUT

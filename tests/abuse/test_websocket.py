@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Sequence
+from typing import Any
 
-from tests.support.http import SiteTestCase, WebSocketClient, masked, parse
+from twisted.logger import LogLevel, globalLogPublisher
+
+from tests.support.http import SiteTestCase, WebSocketClient, has_head, masked, parse
 from uring.api.site import SWEEP_SECONDS
 
 VERSION = masked(b'{"Version":{"rid":7}}')
@@ -249,3 +252,36 @@ class TextTests(SiteTestCase):
             self.assertEqual((await socket.ask({"Version": {"rid": 3}}))["rid"], 3)
         self.assertEqual(self.gateway.applied, 0)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class LogTests(SiteTestCase):
+    """What strangers do to the log."""
+
+    async def test_pongs_and_bad_frames(self) -> None:
+        """W20: pongs that nobody asked for, bad frames and bad handshakes fill no log."""
+        lines: list[str] = []
+
+        def observe(event: dict[str, Any]) -> None:
+            ours = str(event.get("log_namespace")).startswith(("uring", "autobahn"))
+            if ours and event.get("log_level", LogLevel.debug) >= LogLevel.info:
+                lines.append(str(event.get("log_format")))
+
+        observer: Any = observe
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        for _ in range(5):
+            socket = await self.websocket()
+            socket.raw.write(masked(b"x", 0x8A) * 100 + b"\x81\x02hi")
+            await socket.raw.until_closed()
+            await self.handshake(Sec_WebSocket_Key="!")
+        self.assertEqual(lines, [])
+
+    async def test_http_1_0(self) -> None:
+        """W3: a handshake of HTTP/1.0 is no handshake."""
+        client = await self.connect()
+        client.write(
+            b"GET /uring HTTP/1.0\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        self.assertEqual(parse(await client.until(has_head)).code, 426)

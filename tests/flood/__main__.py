@@ -32,7 +32,6 @@ PAUSE_SECONDS = 0.05
 """Between two requests of one well-behaved client."""
 CLIENTS = 4
 """Well-behaved ones at each node that is not flooded."""
-WARM_UP_SECONDS = 10.0
 QUIET_SECONDS = 30.0
 REST_SECONDS = 100.0
 """After the flood, for idle connections to be closed."""
@@ -208,11 +207,8 @@ async def measure(flood: Flood, target: str) -> Outcome:
     port = _port(cluster.clients[victim])
     servers = [cluster.servers[victim], *(s for s in cluster.servers if s.port != port)]
     good = [client for n, client in enumerate(cluster.clients) if n != victim]
-    # What the node needs for its clients at all, it may keep: a short flood warms it up.
-    await DeferredList([each.ended for each in flood.attack(port, WARM_UP_SECONDS)])
-    await flood.use(good, REST_SECONDS)
-    before, held = await flood.terms(), memory(servers)
     quiet = p99(await flood.use(good, QUIET_SECONDS))
+    before, held = await flood.terms(), memory(servers)  # of a node that knows no flood yet
     flood.errors.clear()
     attackers = flood.attack(port, flood.minutes * 60)
     flooded = p99(await flood.use(good, flood.minutes * 60))

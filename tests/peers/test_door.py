@@ -67,12 +67,22 @@ class DoorTests(SynchronousTestCase):
 
     def test_http(self) -> None:
         """As soon as a byte differs from the magic it is HTTP, from its first byte on."""
-        for data in (b"GET / HTTP/1.1\r\n", b"URING / HTTP/1.1\r\n", b"U\r\n", b"\x16\x03\x01"):
+        for data in (b"GET / HTTP/1.1\r\n", b"URING / HTTP/1.1\r\n", b"U\r\n", b"\x00\x03\x01"):
             transport = self.connect()
             for byte in data:
                 transport.protocol.dataReceived(bytes((byte,)))
             kind, recorder = self.built[-1]
             self.assertEqual((kind, recorder.received), ("http", data))
+
+    def test_tls_where_there_is_none(self) -> None:
+        """Who speaks TLS to a port without it is told so at once, not left waiting."""
+        transport = self.connect()
+        transport.protocol.dataReceived(b"\x16\x03\x01\x02")
+        self.assertEqual(self.built, [])
+        head, _, body = transport.value().partition(b"\r\n\r\n")
+        self.assertIn(b"Content-Length: %d\r\n" % len(body), head + b"\r\n")
+        self.assertIn(b"use http://", body)
+        self.assertTrue(transport.disconnecting or not transport.connected)
 
     def test_silence(self) -> None:
         """A connection that does not say what it is is closed; one that did is left alone."""

@@ -246,6 +246,10 @@ class UringChannel(HTTPChannel):
         self.quiet_since = self.site.now
         super().requestDone(request)
 
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.lingering = True  # or each piece of what still comes is answered, too
+        super()._respondToBadRequestAndDisconnect()
+
     def forceAbortClient(self) -> None:
         # Twisted logs a line for each: who opens many connections could fill the log.
         transport: Any = self.transport

@@ -57,9 +57,10 @@ class Root(Resource):
         if request.path.startswith(PREFIXES) and request.method in METHODS:
             return visitor.keys.render(request)
         if request.path == b"/uring":
-            if request.requestHeaders.hasHeader(b"upgrade") and request.method == b"GET":
+            asks = request.requestHeaders.hasHeader(b"upgrade") and request.method == b"GET"
+            if asks and request.clientproto == b"HTTP/1.1":  # RFC 6455, 4.1
                 return self._upgraded(request)
-            request.setResponseCode(426)
+            request.setResponseCode(426, b"Upgrade Required")
             request.setHeader(b"Upgrade", b"websocket")
             request.setHeader(b"Content-Type", b"application/problem+json")
             return replies.problem(426, "this is a WebSocket; connect to ws://host:port/uring")

@@ -16,10 +16,17 @@ from uring.wire.hello import MAGIC
 
 TLS_HANDSHAKE = b"\x16"
 """The first byte of TLS."""
-USE_TLS = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
-    b"Content-Length: 36\r\n\r\nThis port speaks TLS: use https://.\r\n"
-)
+
+
+def _refusal(text: bytes) -> bytes:
+    return (
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(text), text)
+    )
+
+
+USE_TLS = _refusal(b"This port speaks TLS: use https://.\r\n")
+USE_HTTP = _refusal(b"This port does not speak TLS: use http://.\r\n")
 
 
 class Door(Protocol):
@@ -81,13 +88,11 @@ class Door(Protocol):
         if not factory.let_in(self._address, transport):
             self._cancel()
             transport.abortConnection()
-        elif factory.https is None:
-            self._hand_over(factory.http, received)
-        elif received.startswith(TLS_HANDSHAKE):
-            self._hand_over(factory.https, received)
+        elif received.startswith(TLS_HANDSHAKE) == (factory.https is not None):
+            self._hand_over(factory.https or factory.http, received)
         else:
             self._cancel()
-            transport.write(USE_TLS)
+            transport.write(USE_HTTP if factory.https is None else USE_TLS)
             transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
