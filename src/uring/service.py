@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import random
 import shutil
@@ -380,8 +381,8 @@ class NodeService(Service):
         """End the process with a non-zero code; a half-dead node is worse than none."""
         self.log.critical("uring stops: {reason}", reason=reason)
         self.reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
-        _exit_after(STOP_SECONDS, 1)
         self._stop_reactor()
+        _exit_after(STOP_SECONDS, 1)
 
     async def _take_down(self) -> None:
         node, directory = self.node, self.directory
@@ -426,4 +427,7 @@ def _exit_after(seconds: float, code: int) -> None:
     """End the process in ``seconds`` whatever hangs: a thread that nobody waits for sees to it."""
     timer = threading.Timer(seconds, os._exit, [code])
     timer.daemon = True
-    timer.start()
+    try:
+        timer.start()
+    except RuntimeError:  # no memory for a thread, which may be why it has to end
+        signal.alarm(math.ceil(seconds))  # a signal that ends processes

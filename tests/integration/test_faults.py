@@ -31,6 +31,11 @@ names = {}
 exec(compile(source, mesh.__file__, "exec"), names)
 mesh.Mesh._sweep = names["_sweep"]
 """
+NO_THREADS = """
+import threading
+def start(self): raise RuntimeError("can't start new thread")
+threading.Timer.start = start
+"""
 HANG = """
 import time, uring.watchdog as watchdog, uring.store.disk as disk
 start = watchdog.Watchdog.start
@@ -72,6 +77,17 @@ class UnhandledTests(FaultTestCase):
         (line,) = [each for each in (out + err).decode().splitlines() if "uring stops" in each]
         self.assertIn("unhandled error", line)
         self.assertIn("planted", line)
+
+    async def test_no_memory_for_a_thread(self) -> None:
+        """A node that must end does so, even if it is for want of memory and threads."""
+        (port,) = free_ports(1)
+        _, _, code = await getProcessOutputAndValue(
+            sys.executable,
+            self.words(port, NO_THREADS + SWEEP),
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            path=str(self.directory),
+        )
+        self.assertEqual(code, 1)
 
 
 class HangTests(FaultTestCase):
@@ -162,6 +178,9 @@ class DescriptorTests(FaultTestCase):
         for each in flood:
             each.transport.abortConnection()
         await Deferred.fromCoroutine(self.gone(flood))
+        newcomer = RaftClient(server.port, reactor=self.reactor)
+        self.clients.append(newcomer)
+        await newcomer.wait_until_up()
         self.assertEqual([(await each.status())["term"] for each in cluster.clients], terms)
         self.assertTrue(server.running)
 
