@@ -271,6 +271,8 @@ def _explain(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno == errno.EROFS:
         return "is on a file system that cannot be written to; mount it read-write"
+    if "No space left on device" in text:
+        return f"is on a disk that is full ({text}); make room and start again: nothing is lost"
     if isinstance(error, PermissionError) or "Permission denied" in text:
         return f"is not writable ({text}); give this user the right to write there"
     if isinstance(error, NotADirectoryError | FileExistsError):
