@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.machines.test_table import TableTestCase
+from uring.machines.base import MemoryState
 from uring.machines.commands import (
     Cas,
     Command,
@@ -20,6 +21,7 @@ from uring.machines.commands import (
     Look,
     Old,
     Once,
+    Op,
     Put,
     PutOp,
     Reused,
@@ -35,7 +37,9 @@ from uring.machines.limits import (
     TXN_OPERATIONS_MAX,
     VALUE_BYTES_MAX,
 )
-from uring.machines.values import Found
+from uring.machines.proposal import Proposal, encode
+from uring.machines.table import Machines
+from uring.machines.values import Found, text
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=4)
 LEASES = st.integers(0, 3) | st.integers(-(2**63), 2**64 - 1)
@@ -146,6 +150,28 @@ class TxnTests(TxnTestCase):
         applied = self.apply(Cas("a", "x", "y"), Put("a", "1"))
         self.assertEqual(applied.results, [Swapped(False, b"\xff"), Old(b"\xff")])
         self.assertEqual(applied.events[-1], KeyPut("a", "1", b"\xff"))
+
+    @given(st.lists(OPS, max_size=6), TEXT, TEXT)
+    def test_a_put_is_a_transaction(self, before: list[Op], key: str, value: str) -> None:
+        """A Put leaves, answers and tells what a transaction with it alone does."""
+
+        def outcome(command: Command) -> tuple[object, ...]:
+            state, machines = MemoryState(), Machines()
+            first = Proposal(1, 1, 1, 1, [Grant(1000), Txn([], before)])
+            machines.apply(state, 1, encode(first))
+            applied = machines.apply(state, 2, encode(Proposal(1, 1, 2, 2, [command])))
+            assert applied.results is not None
+            (result,) = applied.results
+            if isinstance(result, TxnDone) and result.results:
+                found = result.results[0]
+                result = Old(None if found is None else text(found.value))
+            return machines.digest(state), applied.events, applied.before, type(result), result
+
+        plain = outcome(Put(key, value))
+        whole = outcome(Txn([], [PutOp(key, value.encode())]))
+        self.assertEqual(plain[:-1], whole[:-1])
+        if plain[-2] is Old:
+            self.assertEqual(plain[-1], whole[-1])
 
     @given(st.lists(st.lists(ANY, max_size=3), max_size=4))
     def test_never_raises(self, batches: list[list[Command]]) -> None:

@@ -114,7 +114,12 @@ class Machines:
             revision=before,
             answered=self.answered(proposal.proposer, proposal.incarnation),
         )
-        results = [_apply(transaction, command, turn) for command in proposal.commands]
+        results = [
+            kv.put(transaction, command, turn)
+            if type(command) is Put
+            else _apply(transaction, command, turn)
+            for command in proposal.commands
+        ]
         if turn.revision != before:
             transaction.put(_REVISION, _U64.pack(turn.revision))
         return Applied(*name, results, turn.events, before, turn.leases, turn.tokens)
