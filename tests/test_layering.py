@@ -28,9 +28,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "uring.wire",
     ),
     "uring.access": ("uring.machines.commands",),
+    "uring.together": (),
     "uring.watch": ("uring.errors", "uring.machines", "uring.store.history"),
-    "uring.proposals": ("uring.errors", "uring.machines"),
-    "uring.reads": ("uring.errors", "uring.machines.commands"),
+    "uring.proposals": ("uring.errors", "uring.machines", "uring.together"),
+    "uring.reads": ("uring.errors", "uring.machines.commands", "uring.together"),
     "uring.api": (
         "uring.access",
         "uring.errors",
@@ -40,6 +41,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "uring.machines.values",
         "uring.measures",
         "uring.sockets",
+        "uring.together",
         "uring.turns",
         "uring.watch",
     ),
@@ -107,6 +109,7 @@ NODE = (
     "uring.proposals",
     "uring.raft",
     "uring.reads",
+    "uring.together",
     "uring.watch",
     "uring.wire",
 )

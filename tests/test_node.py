@@ -114,6 +114,26 @@ class AnswerTests(NodeTestCase):
         bench.settle()
         self.assertEqual(answers[:2], [[Old(None)]] * 2)
 
+    def test_together(self) -> None:
+        """Commands and reads that come together are answered together, or all told why not."""
+        bench = self.leader(waiting_commands=3)
+        answers: list[Any] = []
+        bench.node.submit_all([Put("a", "1"), Put("a", "2")], answers.append)
+        bench.settle()
+        bench.node.query_all([Get("a"), Get("b")], answers.append)
+        bench.settle()
+        self.assertEqual(answers, [[Old(None), Old("1")], ["2", None]])
+        bench.node.query_all([Get("a")] * 4, answers.append)
+        bench.settle()
+        self.assertEqual(answers[2][:3], ["2"] * 3)
+        self.assertIsInstance(answers[2][3], Overloaded)
+        bench.node.query_all([Get("a")] * 2, answers.append)
+        bench.node.stop()
+        bench.node.query_all([Get("a")], answers.append)
+        bench.node.submit_all([Put("a", "3")] * 3, answers.append)
+        kinds = [[type(answer) for answer in each] for each in answers[3:]]
+        self.assertEqual(kinds, [[Unavailable] * count for count in (2, 1, 3)])
+
     def test_stopping_answers_everything(self) -> None:
         """Whoever waits when the node stops is told so."""
         bench = self.leader()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from uring.errors import (
 from uring.machines.base import MemoryState
 from uring.machines.commands import Cas, Command, Get, Old, Put, Result, SetSize
 from uring.machines.limits import COMMAND_BYTES_MAX, VALUE_BYTES_MAX
-from uring.machines.proposal import decode, encode_command
+from uring.machines.proposal import decode, encode_commands
 from uring.machines.sessions import WINDOW
 from uring.machines.table import Machines
 from uring.proposals import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, Proposals
@@ -82,6 +83,48 @@ class BatchTests(ProposalsTestCase):
         proposal = decode(data)
         self.assertEqual((proposal.proposer, proposal.incarnation), (1, 2))
         self.assertEqual((proposal.sequence, sequence), (1, 1))
+        self.assertEqual((self.proposals.waiting, self.proposals.waiting_bytes), (0, 0))
+
+    def test_together(self) -> None:
+        """Commands that come together are answered together, among others in their order."""
+        answers: list[Sequence[Any]] = []
+        self.add(Put("a", "1"))
+        self.proposals.add_all([Put("a", "2"), Put("b", "3")], answers.append)
+        self.add(Put("b", "4"))
+        self.assertEqual(self.proposals.waiting, 4)
+        _, data = self.take()
+        self.assertEqual(len(decode(data).commands), 4)
+        self.apply(data)
+        self.assertEqual(answers, [[Old("1"), Old(None)]])
+        self.assertEqual(self.told, [Old(None), Old("3")])
+        self.assertEqual((self.proposals.waiting, self.proposals.waiting_bytes), (0, 0))
+        self.proposals.add_all([Put("a", "5")] * 2, answers.append)
+        self.take()
+        self.proposals.add_all([Put("a", "6")] * 3, answers.append)
+        self.proposals.fail_all("over")
+        codes = [[answer.code for answer in each] for each in answers[1:]]
+        self.assertEqual(codes, [[Unavailable.code] * 3, [OutcomeUnknown.code] * 2])
+
+    def test_not_all_together(self) -> None:
+        """Where not all of them can be taken, those that can be are; all are answered together."""
+        self.proposals = proposals(self.clock, limit_commands=3)
+        answers: list[Any] = []
+        self.proposals.add_all([Put("a", "1"), Put("\ud800", "")], answers.extend)
+        self.proposals.add_all([Put("b", "2"), Put("c", "3"), Put("d", "4")], answers.extend)
+        _, data = self.take()
+        self.apply(data)
+        kinds = [Old, BadRequest, Old, Old, Overloaded]
+        self.assertEqual([type(answer) for answer in answers], kinds)
+        self.assertEqual(self.machines.query(self.state, Get("c")), "3")
+
+    def test_too_many_together(self) -> None:
+        """What is more than one batch may have becomes several."""
+        answers: list[Any] = []
+        self.proposals.add_all([Put("a", "1")] * (BATCH_COMMANDS_MAX + 1), answers.extend)
+        self.proposals.add_all([Put("a", "x" * (BATCH_BYTES_MAX // 3))] * 4, answers.extend)
+        while (taken := self.proposals.take()) is not None:
+            self.apply(taken[1])
+        self.assertEqual(len(answers), BATCH_COMMANDS_MAX + 5)
         self.assertEqual((self.proposals.waiting, self.proposals.waiting_bytes), (0, 0))
 
     def test_nothing(self) -> None:
@@ -160,7 +203,7 @@ class BoundsTests(ProposalsTestCase):
     def test_bytes(self) -> None:
         """Bytes are bounded as they are encoded, not by characters."""
         command = Put("k", "é" * 100)
-        self.proposals = proposals(self.clock, limit_bytes=2 * len(encode_command(command)))
+        self.proposals = proposals(self.clock, limit_bytes=2 * len(encode_commands((command,))))
         self.add(command, command, command)
         self.assertIsInstance(self.only(), Overloaded)
         self.assertEqual(self.proposals.waiting, 2)

@@ -44,6 +44,7 @@ from uring.reads import LinearizableReads
 from uring.reports import Reports
 from uring.space import DiskSpace
 from uring.timeline import Timeline
+from uring.together import DoneAll, one_by_one
 from uring.transfers import Transfers
 from uring.upgrades import ProgramTooOld, Upgrades
 from uring.watch import Hub, Sink, Subscription, Watch
@@ -283,6 +284,14 @@ class Node:
             self.proposals.add(command, done)
             self.wake()
 
+    def submit_all(self, commands: Sequence[Command], done: DoneAll) -> None:
+        """See Gateway."""
+        if not self._running or not self.raft.leader_id or self.space.is_low:
+            one_by_one(self.submit, commands, done)  # which says why not, of each
+        else:
+            self.proposals.add_all(commands, done)
+            self.wake()
+
     def query(self, query: Query, done: Callable[[Any], None], stale: bool = False) -> None:
         """See Gateway."""
         if self.installing:
@@ -295,6 +304,14 @@ class Node:
             done(Unavailable(self._no_leader()))
         else:
             self.reads.add(query, done, self.clock.seconds())
+            self.wake()
+
+    def query_all(self, queries: Sequence[Query], done: DoneAll) -> None:
+        """See Gateway."""
+        if self.installing or not self._running or not self.raft.leader_id:
+            one_by_one(self.query, queries, done)
+        else:
+            self.reads.add_all(queries, done, self.clock.seconds())
             self.wake()
 
     def _no_leader(self) -> str:
@@ -522,7 +539,8 @@ class Node:
                 break
         if not self.installing:
             for read in self.reads.ready(self.directory.state.applied_index):
-                read.done(self.machines.query(self.directory.state, read.query))
+                state = self.directory.state
+                read.done([self.machines.query(state, query) for query in read.queries])
 
     def _take_ready(self) -> None:
         while self.raft.has_ready():

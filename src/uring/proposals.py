@@ -9,7 +9,7 @@ most once or, below the floor of a later batch, not at all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from attrs import define, field
@@ -18,9 +18,10 @@ from twisted.logger import Logger
 from uring.errors import BadRequest, OutcomeUnknown, Overloaded, Unavailable, UringError
 from uring.machines.commands import Command, Result
 from uring.machines.limits import COMMAND_BYTES_MAX
-from uring.machines.proposal import ProposalError, encode_command, join
+from uring.machines.proposal import ProposalError, encode_commands, join
 from uring.machines.sessions import WINDOW
 from uring.machines.table import Applied
+from uring.together import DoneAll, one_by_one
 
 Done: TypeAlias = Callable[[Result | UringError], None]
 
@@ -32,10 +33,11 @@ BATCH_BYTES_MAX = 1024 * 1024
 
 @define(eq=False)  # frozen would take three times as long to make
 class Gathered:
-    """One command that waits for a batch."""
+    """Commands that came together and wait for a batch; all of them are in the same one."""
 
     data: bytes
-    done: Done
+    count: int
+    done: DoneAll
     deadline: float
 
 
@@ -45,9 +47,11 @@ class Batch:
 
     sequence: int
     data: bytes
-    waiting: list[Done]
+    waiting: list[Gathered]
+    count: int
+    """How many commands it has,"""
     size: int
-    """Bytes of its commands."""
+    """and their bytes."""
     proposed: float
     """When it was last proposed, in seconds."""
     deadline: float
@@ -94,19 +98,44 @@ class Proposals:
         ``done`` is told at once if it cannot: Overloaded if too many wait, BadRequest if it cannot
         be encoded or is too large (which the doors should have seen).
         """
+
+        def done_all(results: Sequence[Result | UringError]) -> None:
+            done(results[0])
+
         try:
-            data = encode_command(command)
+            data = encode_commands((command,))
         except ProposalError as problem:
-            self._tell(done, BadRequest(str(problem)))
+            self._tell(done_all, 1, BadRequest(str(problem)))
             return
         if len(data) > COMMAND_BYTES_MAX:
-            self._tell(done, BadRequest(f"a command may take at most {COMMAND_BYTES_MAX} bytes"))
-        elif self._commands >= self.limit_commands or self._bytes + len(data) > self.limit_bytes:
-            self._tell(done, Overloaded("too many commands are waiting; try again later"))
-        else:
-            self._commands += 1
-            self._bytes += len(data)
-            self._gathered.append(Gathered(data, done, self.seconds() + self.timeout))
+            why = f"a command may take at most {COMMAND_BYTES_MAX} bytes"
+            self._tell(done_all, 1, BadRequest(why))
+        elif not self._gather(1, data, done_all):
+            why = "too many commands are waiting; try again later"
+            self._tell(done_all, 1, Overloaded(why))
+
+    def add_all(self, commands: Sequence[Command], done: DoneAll) -> None:
+        """Let ``commands`` be in one batch, in this order; as :meth:`add` does with each of them.
+
+        So they are encoded and answered by one call.  Where that cannot be, because one of them is
+        wrong or there is no room for all, each is added by itself.
+        """
+        try:
+            data = encode_commands(commands)
+        except ProposalError:
+            data = b""
+        fits = len(commands) <= BATCH_COMMANDS_MAX and 0 < len(data) <= BATCH_BYTES_MAX
+        if not (fits and self._gather(len(commands), data, done)):
+            one_by_one(self.add, commands, done)
+
+    def _gather(self, count: int, data: bytes, done: DoneAll) -> bool:
+        """Keep ``count`` encoded commands for a batch; False if there is no room for them."""
+        commands, size = self._commands + count, self._bytes + len(data)
+        if commands > self.limit_commands or size > self.limit_bytes:
+            return False
+        self._commands, self._bytes = commands, size
+        self._gathered.append(Gathered(data, count, done, self.seconds() + self.timeout))
+        return True
 
     def take(self) -> tuple[int, bytes] | None:
         """Make a batch of what was gathered and return (sequence, encoded).
@@ -120,32 +149,32 @@ class Proposals:
         floor = next(iter(self._batches), self._sequence + 1)
         if self._sequence + 1 - floor >= WINDOW:
             return None
-        taken, size = self._take_commands()
+        taken, count, size = self._take_commands()
         self._sequence += 1
-        data = join(
-            self.node_id, self.incarnation, self._sequence, floor, [each.data for each in taken]
-        )
+        commands = [each.data for each in taken]
+        data = join(self.node_id, self.incarnation, self._sequence, floor, count, commands)
         self._batches[self._sequence] = Batch(
             sequence=self._sequence,
             data=data,
-            waiting=[each.done for each in taken],
+            waiting=taken,
+            count=count,
             size=size,
             proposed=self.seconds(),
             deadline=taken[-1].deadline,
         )
         return self._sequence, data
 
-    def _take_commands(self) -> tuple[list[Gathered], int]:
+    def _take_commands(self) -> tuple[list[Gathered], int, int]:
         gathered = self._gathered
         taken = [gathered.popleft()]
-        size = len(taken[0].data)
-        while gathered and len(taken) < BATCH_COMMANDS_MAX:
-            larger = size + len(gathered[0].data)
-            if larger > BATCH_BYTES_MAX:
+        count, size = taken[0].count, len(taken[0].data)
+        while gathered:
+            more, larger = count + gathered[0].count, size + len(gathered[0].data)
+            if more > BATCH_COMMANDS_MAX or larger > BATCH_BYTES_MAX:
                 break
             taken.append(gathered.popleft())
-            size = larger
-        return taken, size
+            count, size = more, larger
+        return taken, count, size
 
     def proposed_at(self, applied: Applied) -> float | None:
         """Return when a batch that was applied was last proposed, None if it is none of ours."""
@@ -162,15 +191,18 @@ class Proposals:
         if batch is None:
             return
         results = applied.results
-        if results is None or len(results) != len(batch.waiting):
+        if results is None or len(results) != batch.count:
             # Applied before, at a place in the log that a snapshot has jumped over here.
             self._tell_all(batch, OutcomeUnknown("outcome unknown: the answer was lost"))
             return
-        for done, result in zip(batch.waiting, results, strict=True):
-            try:  # as _tell does, without a call for each of very many
-                done(result)
+        place = 0
+        for each in batch.waiting:
+            end = place + each.count
+            try:
+                each.done(results[place:end])
             except Exception:
                 self.log.failure("a client's callback failed")
+            place = end
 
     def refuse(self, sequence: int, error: UringError) -> None:
         """Take note that a batch was not accepted for the log, and answer it with ``error``.
@@ -202,7 +234,8 @@ class Proposals:
         for batch in due:
             self._settle(batch.sequence)
         for each in late:
-            self._tell(each.done, Unavailable("not proposed in time; nothing was done"))
+            error = Unavailable("not proposed in time; nothing was done")
+            self._tell(each.done, each.count, error)
         for batch in due:
             self._tell_all(
                 batch, OutcomeUnknown("outcome unknown: not applied in time; read before retrying")
@@ -215,29 +248,29 @@ class Proposals:
         for batch in batches:
             self._settle(batch.sequence)
         for each in gathered:
-            self._tell(each.done, Unavailable(reason))
+            self._tell(each.done, each.count, Unavailable(reason))
         for batch in batches:
             self._tell_all(batch, OutcomeUnknown(f"outcome unknown: {reason}"))
 
     def _forget_oldest(self) -> Gathered:
         oldest = self._gathered.popleft()
-        self._commands -= 1
+        self._commands -= oldest.count
         self._bytes -= len(oldest.data)
         return oldest
 
     def _settle(self, sequence: int) -> Batch | None:
         batch = self._batches.pop(sequence, None)
         if batch is not None:
-            self._commands -= len(batch.waiting)
+            self._commands -= batch.count
             self._bytes -= batch.size
         return batch
 
     def _tell_all(self, batch: Batch, error: UringError) -> None:
-        for done in batch.waiting:
-            self._tell(done, error)
+        for each in batch.waiting:
+            self._tell(each.done, each.count, error)
 
-    def _tell(self, done: Done, result: Result | UringError) -> None:
+    def _tell(self, done: DoneAll, count: int, error: UringError) -> None:
         try:
-            done(result)
+            done([error] * count)
         except Exception:
             self.log.failure("a client's callback failed")

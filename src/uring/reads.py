@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
 
 from uring.errors import Overloaded, Unavailable
 from uring.machines.commands import Query
+from uring.together import DoneAll, one_by_one
 
 Answer = Callable[[Any], None]
 """Called exactly once, with an answer or a UringError."""
@@ -16,10 +17,10 @@ Answer = Callable[[Any], None]
 
 @define
 class Waiting:
-    """One read, and when its client gives up (seconds of the node's clock)."""
+    """Reads that came together, and when their client gives up (seconds of the node's clock)."""
 
-    query: Query
-    done: Answer
+    queries: Sequence[Query]
+    done: DoneAll
     deadline: float
 
 
@@ -63,9 +64,16 @@ class LinearizableReads:
         """Let ``query`` wait for the next round."""
         if self._waiting >= self.limit:
             done(Overloaded("too many reads are waiting; try again"))
-            return
-        self._waiting += 1
-        self._gathered.append(Waiting(query, done, now + self.timeout))
+        else:
+            self.add_all((query,), lambda answers: done(answers[0]), now)
+
+    def add_all(self, queries: Sequence[Query], done: DoneAll, now: float) -> None:
+        """Let ``queries`` wait for the next round: one call answers them all."""
+        if self._waiting + len(queries) > self.limit:
+            one_by_one(lambda query, each: self.add(query, each, now), queries, done)
+        else:
+            self._waiting += len(queries)
+            self._gathered.append(Waiting(queries, done, now + self.timeout))
 
     def next_context(self, now: float) -> bytes | None:
         """Return the context to ask a read index for now, or None when nothing needs one."""
@@ -107,7 +115,7 @@ class LinearizableReads:
             else:
                 later.append(round_)
         self._confirmed = later
-        self._waiting -= len(due)
+        self._waiting -= _count(due)
         return due
 
     def sweep(self, now: float) -> None:
@@ -133,6 +141,10 @@ class LinearizableReads:
             self._asking.reads = keep(self._asking.reads)
             if not self._asking.reads:
                 self._asking = None
-        self._waiting -= len(failed)
+        self._waiting -= _count(failed)
         for read in failed:
-            read.done(Unavailable(reason))
+            read.done([Unavailable(reason)] * len(read.queries))
+
+
+def _count(reads: Sequence[Waiting]) -> int:
+    return sum([len(read.queries) for read in reads])

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.gateway import FakeGateway
 from tests.support.http import SiteTestCase
-from uring.api.batch import plain_command, plain_commands
+from uring.api.batch import plain_array, plain_texts
 from uring.api.limits import Limits
 from uring.api.session import Session
 from uring.errors import Overloaded
@@ -209,8 +209,11 @@ class ArrayTests(SynchronousTestCase):
     @settings(deadline=None)
     def test_as_one_by_one(self, commands: list[Any]) -> None:
         """An array is answered as its commands are when each is sent by itself."""
-        together, alone = Conversation(), Conversation()
-        self.assertEqual(together.ask(commands), [alone.ask(each) for each in commands])
+        together, alone, stream = Conversation(), Conversation(), Conversation()
+        answers = [alone.ask(each) for each in commands]
+        self.assertEqual(together.ask(commands), answers)
+        stream.session.received(*map(orjson.dumps, commands))
+        self.assertEqual(stream.sent[1:], answers)
 
 
 class PlainTests(SynchronousTestCase):
@@ -218,10 +221,12 @@ class PlainTests(SynchronousTestCase):
 
     def test_what_is_plain(self) -> None:
         """Good Puts and Gets are, with whatever texts but those with quotes."""
-        found = plain_commands(orjson.dumps([put(1, "{}[]:,é"), get(2)]), 2)
+        found = plain_array(orjson.dumps([put(1, "{}[]:,é"), get(2)]), 2)
         assert found is not None
         self.assertEqual(len(found), 2)
-        self.assertIsNotNone(plain_command(orjson.dumps(put(1))))
+        found = plain_texts((orjson.dumps(put(1, "é")), b" " + orjson.dumps(get(2)) + b"\r\t"))
+        assert found is not None
+        self.assertEqual([args.rid for args in found], [1, 2])
 
     def test_what_is_not(self) -> None:
         """Anything that wants a second look is left alone."""
@@ -240,8 +245,25 @@ class PlainTests(SynchronousTestCase):
             orjson.dumps([get(n) for n in range(11)]),
             b"[" + b"{}," * 100_000 + b'{"Get":{"rid":1,"key":"k"}}]',
         ):
-            self.assertIsNone(plain_commands(text, 10), text[:60])
-            self.assertIsNone(plain_command(text[1:-1]) if text[:2] != b"[{" else None)
+            self.assertIsNone(plain_array(text, 10), text[:60])
+            if text.count(b"rid") < 2:
+                self.assertIsNone(plain_texts((text[1:-1],)) or None, text[:60])
+
+    def test_texts_that_are_good_only_together(self) -> None:
+        """Each text is a command by itself, however well others would make up for it."""
+        one, other = orjson.dumps(get(1)), orjson.dumps(put(2))
+        tries: list[tuple[bytes, ...]] = []
+        for text in (one, other):
+            for cut in range(len(text)):
+                first, second = text[:cut], text[cut:]
+                tries += [(first, second), (first, second, one), (first, second + one)]
+                tries += [(first, second, one + b"],[" + one)]
+        for between in (b"", b" ", b",", b"\n", b"\r\n", b"\r", b"],[", b"] , ["):
+            twice = one + between + other
+            tries += [(twice,), (twice, b""), (b" ", twice), (twice, b"\r", one)]
+            tries += [(twice, b"],["), (b"{}", twice), (b"[", twice, b"]"), (b"]", b"[")]
+        for texts in tries:
+            self.assertIsNone(plain_texts(texts), texts)
 
 
 class ListTests(SiteTestCase):

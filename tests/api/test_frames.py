@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.http import frames, masked
 from uring.api import frames as room
-from uring.api.frames import parse_text_frames, text_frame, unmask
+from uring.api.frames import parse_text_frames, text_frames, unmask
 
 LIMIT = 70_000
 texts = st.one_of(
@@ -51,7 +51,7 @@ class FrameTests(SynchronousTestCase):
             masked(b"x", 0xC1),
             masked(b"x", 0x89),
             masked(b"", 0x88),
-            text_frame(b"unmasked"),
+            text_frames([b"unmasked"]),
             masked(b"\xff\xfe"),
             masked("é".encode()[:1]),
             masked(b"x" * (LIMIT + 1)),
@@ -83,6 +83,6 @@ class FrameTests(SynchronousTestCase):
     def test_replies(self) -> None:
         """A reply's frame has the shortest form of its length."""
         for size in (0, 125, 126, 65535, 65536):
-            self.assertEqual(frames(text_frame(b"x" * size)), [(0x81, b"x" * size)])
-            head = len(text_frame(b"x" * size)) - size
+            self.assertEqual(frames(text_frames([b"x" * size])), [(0x81, b"x" * size)])
+            head = len(text_frames([b"x" * size])) - size
             self.assertEqual(head, 2 if size < 126 else 4 if size < 65536 else 10)

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from tests.support.gateway import FakeGateway
 from uring.api import decode as json_decode
-from uring.api.frames import parse_text_frames, text_frame, unmask
+from uring.api.frames import parse_text_frames, text_frames, unmask
 from uring.api.limits import Limits
 from uring.api.session import Session
 from uring.errors import BadRequest
@@ -130,7 +130,7 @@ def _text_frames(data: bytes) -> None:
 
 
 def _masked(text: bytes) -> bytes:
-    frame = text_frame(text)
+    frame = text_frames([text])
     head = len(frame) - len(text)
     return bytes((frame[0], frame[1] | 0x80)) + frame[2:head] + b"mask" + unmask(text, b"mask")
 

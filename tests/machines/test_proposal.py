@@ -10,7 +10,7 @@ from uring.machines.proposal import (
     ProposalError,
     decode,
     encode,
-    encode_command,
+    encode_commands,
     join,
 )
 
@@ -32,9 +32,17 @@ class ProposalTests(SynchronousTestCase):
         self.assertEqual(decode(encode(proposal)), proposal)
 
     def test_joined(self) -> None:
-        """Commands that were encoded one by one make the same bytes."""
-        joined = join(3, 5, 7, 6, [encode_command(command) for command in COMMANDS])
-        self.assertEqual(joined, encode(Proposal(3, 5, 7, 6, COMMANDS)))
+        """Commands that were encoded apart or together make the same bytes."""
+        for count in (1, 7, 15, 16, 100, 1 << 16):
+            commands = (COMMANDS * (count // len(COMMANDS) + 1))[:count]
+            apart = [encode_commands((command,)) for command in commands]
+            half = [
+                encode_commands(commands[: count // 2]),
+                encode_commands(commands[count // 2 :]),
+            ]
+            for parts in (apart, half, [encode_commands(commands)]):
+                joined = join(3, 5, 7, 6, count, parts)
+                self.assertEqual(joined, encode(Proposal(3, 5, 7, 6, commands)))
 
     def test_bytes_on_disk(self) -> None:
         """The form is that of the first release: tags and the order of fields stay."""
@@ -83,5 +91,6 @@ class ProposalTests(SynchronousTestCase):
     def test_not_encodable(self) -> None:
         """Text that is no Unicode, and integers beyond 64 bits, are refused."""
         for command in (Put("\ud800", "v"), Put("k", "\udfff"), SetSize(2**64)):
-            self.assertRaises(ProposalError, encode_command, command)
+            self.assertRaises(ProposalError, encode_commands, (command,))
+            self.assertRaises(ProposalError, encode_commands, (Put("k", "v"), command))
             self.assertRaises(ProposalError, encode, Proposal(1, 1, 1, 1, [command]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -20,6 +20,7 @@ from uring.machines.commands import Command, Query
 from uring.machines.proposal import Proposal, encode
 from uring.machines.table import Machines
 from uring.measures import Measures
+from uring.together import DoneAll, one_by_one
 from uring.watch import Hub, Sink, Subscription, Watch
 from uring.watch.history import History
 
@@ -112,6 +113,14 @@ class FakeGateway:
         done(applied.results[0])
         self.hub.keep(self.applied, applied.events)
         self.hub.publish(applied.before, applied.events)
+
+    def submit_all(self, commands: Sequence[Command], done: DoneAll) -> None:
+        """See Gateway."""
+        one_by_one(self.submit, commands, done)
+
+    def query_all(self, queries: Sequence[Query], done: DoneAll) -> None:
+        """See Gateway."""
+        one_by_one(self.query, queries, done)
 
     def query(self, query: Query, done: Callable[[Any], None], stale: bool = False) -> None:
         """Answer at once, or when released; a stale read even without a leader."""

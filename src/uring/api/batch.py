@@ -10,15 +10,15 @@ from attrs import define, field
 from msgspec import UNSET
 
 from uring.api import decode, replies
-from uring.api.messages import RID_MAX, RID_MIN, Plain
+from uring.api.messages import RID_MAX, RID_MIN, Plain, PlainArgs
 from uring.errors import OutcomeUnknown
-from uring.machines.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
 
 PUT_QUOTES = 12
 """Quotation marks in a Put whose texts hold none: with as many, no field can be there twice."""
 GET_QUOTES = 8
 
 _PLAIN = msgspec.json.Decoder(Plain)
+_PLAIN_PARTS = msgspec.json.Decoder(list[tuple[Plain]])
 _PLAIN_LIST = msgspec.json.Decoder(list[Plain])
 
 
@@ -41,17 +41,26 @@ class Batch:
     def slot(self, place: int, is_read: bool) -> Callable[[bytes], None]:
         """Return what takes the reply to the command at ``place``, once."""
 
-        def put(reply: bytes) -> None:
-            if self._size + len(reply) > self.bytes_max:
-                reply = self._too_large(reply, is_read)
-            if not self.with_rids:
-                reply = b"{" + reply.partition(b",")[2]
-            self._size += len(reply)
-            self._replies[place] = reply
-            if len(self._replies) == self.count:
-                self.done(b"[%b]" % b",".join([self._replies[n] for n in range(self.count)]))
+        return lambda reply: self._put(place, is_read, reply)
+
+    def slots(self, place: int, is_read: bool) -> Callable[[Sequence[bytes]], None]:
+        """Return what takes the replies to the commands from ``place`` on, once."""
+
+        def put(given: Sequence[bytes]) -> None:
+            for number, reply in enumerate(given, place):
+                self._put(number, is_read, reply)
 
         return put
+
+    def _put(self, place: int, is_read: bool, reply: bytes) -> None:
+        if self._size + len(reply) > self.bytes_max:
+            reply = self._too_large(reply, is_read)
+        if not self.with_rids:
+            reply = b"{" + reply.partition(b",")[2]
+        self._size += len(reply)
+        self._replies[place] = reply
+        if len(self._replies) == self.count:
+            self.done(b"[%b]" % b",".join([self._replies[n] for n in range(self.count)]))
 
     def _too_large(self, reply: bytes, is_read: bool) -> bytes:
         rid = orjson.loads(reply)["rid"]
@@ -61,19 +70,28 @@ class Batch:
         return replies.error(rid, OutcomeUnknown.code, f"outcome unknown: {why}")
 
 
-def plain_command(data: bytes) -> Plain | None:
-    """Return the Put or Get in ``data``, or None if the long way has to look at it."""
-    quotes = data.count(b'"')
-    if (quotes != PUT_QUOTES and quotes != GET_QUOTES) or b"\\" in data:
+def plain_texts(texts: Sequence[bytes]) -> list[PlainArgs] | None:
+    """Return the Puts and Gets in ``texts``, or None if the long way has to look at them.
+
+    All are decoded in one go: for each of 16 that takes half the time that it takes one by one.
+    They are as good as alone: the line feed that is put between two cannot be within a string, the
+    bracket before it not within an object.  So each is one part or more, and one command or none.
+    """
+    whole = b"".join(texts)
+    if b"\\" in whole:
         return None
     try:
-        command = _PLAIN.decode(data)
+        if len(texts) == 1:
+            commands = [_PLAIN.decode(whole)]
+        else:
+            parts = _PLAIN_PARTS.decode(b"[[%b]]" % b"],\n[".join(texts))
+            commands = [command for (command,) in parts]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return command if _plain_quotes(command) == quotes else None
+    return _arguments(commands, whole.count(b'"')) if len(commands) == len(texts) else None
 
 
-def plain_commands(data: bytes, count_max: int) -> Sequence[Plain] | None:
+def plain_array(data: bytes, count_max: int) -> list[PlainArgs] | None:
     """Return the Puts and Gets in the array ``data``, or None if the long way has to look at it."""
     quotes = data.count(b'"')
     if b"\\" in data or not GET_QUOTES <= quotes <= PUT_QUOTES * count_max:
@@ -86,32 +104,20 @@ def plain_commands(data: bytes, count_max: int) -> Sequence[Plain] | None:
         commands = _PLAIN_LIST.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    if len(commands) > count_max:
-        return None
-    found = 0
+    return _arguments(commands, quotes) if len(commands) <= count_max else None
+
+
+def _arguments(commands: Sequence[Plain], quotes: int) -> list[PlainArgs] | None:
+    """Return what ``commands`` have been given, which were found in a text with so many quotation
+    marks; None if it says more than that, or one is no good."""
+    found: list[PlainArgs] = []
     for command in commands:
-        each = _plain_quotes(command)
-        if not each:
-            return None
-        found += each
-    return commands if found == quotes else None
-
-
-def _plain_quotes(command: Plain) -> int:
-    """Return how many quotation marks a good Put or Get has; 0 if it is none.
-
-    Lengths are in characters, of at most four bytes: what may be too long is looked at elsewhere.
-    """
-    put, get = command.Put, command.Get
-    if put is not UNSET:
-        good = (
-            get is UNSET
-            and RID_MIN <= put.rid <= RID_MAX
-            and 0 < len(put.key) <= KEY_BYTES_MAX // 4
-            and len(put.store) <= VALUE_BYTES_MAX // 4
-        )
-        return PUT_QUOTES if good else 0
-    if get is UNSET:
-        return 0
-    good = RID_MIN <= get.rid <= RID_MAX and 0 < len(get.key) <= KEY_BYTES_MAX // 4
-    return GET_QUOTES if good else 0
+        put = command.Put
+        if put is not UNSET:
+            quotes -= PUT_QUOTES
+            found.append(put)
+        elif (get := command.Get) is not UNSET:
+            quotes -= GET_QUOTES
+            found.append(get)
+    good = [args for args in found if RID_MIN <= args.rid <= RID_MAX]
+    return good if len(good) == len(commands) and not quotes else None

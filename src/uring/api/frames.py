@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from autobahn.websocket import USES_NVX
 from autobahn.websocket.xormasker import create_xor_masker  # type: ignore[attr-defined]
@@ -11,23 +12,29 @@ NATIVE_BYTES_MIN = 2048
 """From here on autobahn's native masking is faster than ours, which is ten times as fast as its
 other one in Python."""
 COUNT_MAX = 1 << 30
-_LENGTH16 = struct.Struct(">H")
 _LENGTH64 = struct.Struct(">Q")
 _HEAD16 = struct.Struct(">BBH")
 _HEAD64 = struct.Struct(">BBQ")
 
 _FINAL_TEXT = 0x81
 _MASKED = 0x80
+_MASKED16 = 0x80 | 126
+_MASKED64 = 0x80 | 127
 
 
-def text_frame(payload: bytes) -> bytes:
-    """Return an unmasked final text frame, as servers send them (section 5.2)."""
-    size = len(payload)
-    if size < 126:
-        return bytes((_FINAL_TEXT, size)) + payload
-    if size < 65536:
-        return _HEAD16.pack(_FINAL_TEXT, 126, size) + payload
-    return _HEAD64.pack(_FINAL_TEXT, 127, size) + payload
+def text_frames(payloads: Sequence[bytes]) -> bytes:
+    """Return unmasked final text frames, as servers send them (section 5.2)."""
+    parts = []
+    for payload in payloads:
+        size = len(payload)
+        if size < 126:
+            parts.append(bytes((_FINAL_TEXT, size)))
+        elif size < 65536:
+            parts.append(_HEAD16.pack(_FINAL_TEXT, 126, size))
+        else:
+            parts.append(_HEAD64.pack(_FINAL_TEXT, 127, size))
+        parts.append(payload)
+    return b"".join(parts)
 
 
 def parse_text_frames(
@@ -46,32 +53,32 @@ def parse_text_frames(
     while end - position >= 6 and len(texts) < count:
         if data[position] != _FINAL_TEXT:
             break
-        size = data[position + 1] - _MASKED
-        start = position + 2
-        if size == 126:
-            if end - start < 6:
-                break
-            (size,) = _LENGTH16.unpack_from(data, start)
-            start += 2
+        size = data[position + 1]
+        if size == _MASKED16:
+            start = position + 8
+            size = data[position + 2] << 8 | data[position + 3]
             if size < 126:
                 break
-        elif size == 127:
-            if end - start < 12:
+        elif size == _MASKED64:
+            start = position + 14
+            if start > end:
                 break
-            (size,) = _LENGTH64.unpack_from(data, start)
-            start += 8
+            (size,) = _LENGTH64.unpack_from(data, position + 2)
             if size < 65536:
                 break
-        if not 0 <= size <= limit or end - start - 4 < size:
+        else:
+            start = position + 6
+            size -= _MASKED
+        if not 0 <= size <= limit or start + size > end:
             break
-        text = unmask(data[start + 4 : start + 4 + size], data[start : start + 4])
+        text = unmask(data[start : start + size], data[start - 4 : start])
         if not text.isascii():
             try:
                 text.decode()
             except UnicodeDecodeError:
                 break
         texts.append(text)
-        position = start + 4 + size
+        position = start + size
     return position, texts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -11,6 +11,7 @@ from uring.access import Access
 from uring.errors import UringError
 from uring.machines.commands import Command, Query, Result
 from uring.measures import Measures
+from uring.together import DoneAll
 from uring.watch import Sink, Subscription, Watch
 
 Done = Callable[[Result | UringError], None]
@@ -46,6 +47,12 @@ class Gateway(Protocol):
 
     def query(self, query: Query, done: Callable[[Any], None], stale: bool = False) -> None:
         """Read; linearizable unless ``stale``.  ``done`` gets the answer or a UringError."""
+
+    def submit_all(self, commands: Sequence[Command], done: DoneAll) -> None:
+        """Submit ``commands`` in this order, at the cost of little more than one."""
+
+    def query_all(self, queries: Sequence[Query], done: DoneAll) -> None:
+        """Read all of ``queries``, linearizable, at the cost of little more than one."""
 
     def status(self) -> dict[str, Any]:
         """Return what GET /status shows, JSON-ready."""

@@ -5,7 +5,7 @@ So there is one place that says no.  What anybody may do is decided in :mod:`uri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -18,6 +18,7 @@ from uring.api.permissions import ADMIN, READ, Need, need, outside, refusal
 from uring.errors import Forbidden, Unauthorized, UringError
 from uring.machines.commands import Command, GetHolder, GetLease, Query, Revoke, Token
 from uring.measures import Measures
+from uring.together import DoneAll, one_by_one
 from uring.watch import Sink, Subscription, Watch
 from uring.watch.subscription import Mode
 
@@ -92,6 +93,20 @@ class Guard:
             if type(query) is GetLease and self.token is not None:
                 done = _within(self.token, done)
         self.gateway.query(query, done, stale)
+
+    def submit_all(self, commands: Sequence[Command], done: DoneAll) -> None:
+        """See Gateway."""
+        if self._free != self.access.generation:
+            one_by_one(self.submit, commands, done)
+        else:
+            self.gateway.submit_all(commands, done)
+
+    def query_all(self, queries: Sequence[Query], done: DoneAll) -> None:
+        """See Gateway."""
+        if self._free != self.access.generation:
+            one_by_one(self.query, queries, done)
+        else:
+            self.gateway.query_all(queries, done)
 
     def _revoke(self, command: Revoke, token: Token, done: Done) -> None:
         """End a lease, if all that hangs on it is the token's own."""

@@ -6,13 +6,14 @@ optional field for each of its commands, so that one call decodes and checks a m
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Annotated, Any, TypeAlias, cast
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from uring.api import kvservices, ring
 from uring.errors import BadRequest
+from uring.machines.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
 
 RID_MIN, RID_MAX = -(1 << 63), (1 << 64) - 1
 
@@ -161,11 +162,30 @@ class Told(Control, forbid_unknown_fields=True, frozen=True):
     Get: Rid | UnsetType = UNSET
 
 
-class Plain(Struct, forbid_unknown_fields=True, frozen=True):
+# Lengths are in characters, of at most four bytes: what may be too long is looked at elsewhere.
+_PlainKey = Annotated[str, Meta(min_length=1, max_length=KEY_BYTES_MAX // 4)]
+_PlainValue = Annotated[str, Meta(max_length=VALUE_BYTES_MAX // 4)]
+
+
+class PlainGet(_Args, frozen=True, gc=False):
+    rid: int
+    key: _PlainKey
+
+
+class PlainPut(_Args, frozen=True, gc=False):
+    rid: int
+    key: _PlainKey
+    store: _PlainValue
+
+
+class Plain(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """The two commands that there are most of, alone: decoded in half the time of KV."""
 
-    Get: GetArgs | UnsetType = UNSET
-    Put: PutArgs | UnsetType = UNSET
+    Get: PlainGet | UnsetType = UNSET
+    Put: PlainPut | UnsetType = UNSET
+
+
+PlainArgs: TypeAlias = PlainGet | PlainPut
 
 
 PROTOCOLS: dict[str, type[Control]] = {

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import msgspec
 import orjson
 from attrs import define, field
-from msgspec import UNSET
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from uring.api import decode, kvservices, messages, replies, ring, ringreplies, txn
-from uring.api.batch import Batch, plain_command, plain_commands
+from uring.api.batch import Batch, plain_array, plain_texts
 from uring.api.gateway import Gateway
 from uring.api.guard import Guard
 from uring.api.limits import Limits
-from uring.api.messages import PROTOCOLS, Control, check_rid, rid_of
+from uring.api.messages import PROTOCOLS, Control, PlainArgs, PlainGet, PlainPut, check_rid, rid_of
 from uring.api.subscriptions import Subscriptions
 from uring.errors import BadRequest, UringError
 from uring.machines.commands import (
     Cas,
     Delete,
     Get,
-    Old,
     Put,
 )
 from uring.machines.limits import RING_NODES_MAX
+from uring.together import DoneAll
 
 Send: TypeAlias = Callable[[bytes], None]
+SendAll: TypeAlias = Callable[[Sequence[bytes]], None]
 
 _log = Logger(namespace="uring.websocket")
-_encode_text = msgspec.json.Encoder().encode
 _ALONE = ("As", "Select", "Auth")
 """What changes the conversation itself."""
-_JSON_NULL = b"null"
 _ELEMENTS_MAX = {"MRing": RING_NODES_MAX, "KV": txn.ELEMENTS_MAX}
 """Parts that the largest command of a protocol has, beside a list of commands."""
-
-
-def _encode_value(value: str | bytes) -> bytes:
-    return _encode_text(value) if type(value) is str else replies.dumps(value)
 
 
 def _no_tokens(text: str) -> Guard:
@@ -52,8 +45,8 @@ def _no_tokens(text: str) -> Guard:
 class Session:
     """Decodes, asks the gateway, and sends each reply when there is one.
 
-    ``send`` takes a reply; ``busy`` is told when the first command beyond the limit is waiting
-    (True) and when half of them are answered (False).
+    ``send`` takes a reply, ``send_all`` some that come together; ``busy`` is told when the first
+    command beyond the limit is waiting (True) and when half of them are answered (False).
     """
 
     gateway: Gateway
@@ -61,6 +54,7 @@ class Session:
     version: str
     send: Send
     busy: Callable[[bool], None]
+    send_all: SendAll = field(kw_only=True)
     full: Callable[[], bool] = field(default=lambda: False, kw_only=True)
     """Tells whether the client does not read; :meth:`Subscriptions.resume` when it does again."""
     hang_up: Callable[[str], None] = field(default=lambda reason: None, kw_only=True)
@@ -72,6 +66,14 @@ class Session:
     _busy: bool = field(default=False, init=False)
     _closed: bool = field(default=False, init=False)
 
+    @send_all.default
+    def _send_each(self) -> SendAll:
+        def send_all(replies: Sequence[bytes]) -> None:
+            for reply in replies:
+                self.send(reply)
+
+        return send_all
+
     def __attrs_post_init__(self) -> None:
         self.subscriptions = Subscriptions(
             self.gateway, self.limits, self.send, self.full, self.hang_up
@@ -79,9 +81,18 @@ class Session:
 
     # -- in --------------------------------------------------------------------------------------
 
-    def received(self, data: bytes) -> None:
-        """Take one text message."""
-        self.gateway.measures.messages += 1
+    def received(self, *texts: bytes) -> None:
+        """Take text messages that came together."""
+        self.gateway.measures.messages += len(texts)
+        if self._protocol == "KV" and (commands := plain_texts(texts)):
+            # Good Puts and Gets, nearly all there is, cost little when they come together.
+            self._run_plain(commands, lambda place, is_read: self.send_all)
+            return
+        for text in texts:
+            if not self._closed:
+                self._received(text)
+
+    def _received(self, data: bytes) -> None:
         if self._protocol == "KV" and self._plain(data):
             return
         try:
@@ -119,26 +130,48 @@ class Session:
 
     def _plain(self, data: bytes) -> bool:
         """Run good Puts and Gets at little cost; False if the long way has to look at them."""
-        if data.startswith(b"["):
-            commands = plain_commands(data, self.limits.batch_commands)
-            if commands is None:
-                return False
-            batch = Batch(len(commands), self.limits.batch_answer_bytes, self.send)
-            for place, command in enumerate(commands):
-                self._run_plain(command, batch.slot(place, command.Put is UNSET))
-            return True
-        single = plain_command(data)
-        if single is None:
-            return False
-        self._run_plain(single, self.send)
-        return True
+        if not data.startswith(b"["):
+            commands = plain_texts((data,))
+            if commands:
+                self._run_plain(commands, lambda place, is_read: self.send_all)
+        else:
+            commands = plain_array(data, self.limits.batch_commands)
+            if commands:
+                batch = Batch(len(commands), self.limits.batch_answer_bytes, self.send)
+                self._run_plain(commands, batch.slots)
+        return bool(commands)
 
-    def _run_plain(self, command: messages.Plain, send: Send) -> None:
-        put, get = command.Put, command.Get
-        if put is not UNSET:
-            self._submit_put(put.rid, put.key, put.store, send)
-        elif get is not UNSET:
-            self._get(get.rid, get.key, False, send)
+    def _run_plain(self, commands: list[PlainArgs], taker: Callable[[int, bool], SendAll]) -> None:
+        """Run ``commands``, those of a kind that follow each other as one; ``taker`` returns what
+        takes the replies to those from a place on, which are reads or are not."""
+        start, count = 0, len(commands)
+        while start < count:
+            kind, end = type(commands[start]), start + 1
+            while end < count and type(commands[end]) is kind:
+                end += 1
+            args: list[Any] = commands[start:end]
+            rids = [each.rid for each in args]
+            self._asked(len(rids))
+            send_all = taker(start, kind is PlainGet)
+            if kind is PlainPut:
+                puts = [Put(each.key, each.store) for each in args]
+                self.gateway.submit_all(puts, self._telling(replies.stored, rids, send_all))
+            else:
+                gets = [Get(each.key) for each in args]
+                self.gateway.query_all(gets, self._telling(replies.read, rids, send_all))
+            start = end
+
+    def _telling(
+        self,
+        spell: Callable[[Sequence[int], Sequence[Any]], list[bytes]],
+        rids: Sequence[int],
+        send_all: SendAll,
+    ) -> DoneAll:
+        def done(results: Sequence[Any]) -> None:
+            self._answered(len(rids))
+            send_all(spell(rids, results))
+
+        return done
 
     def _batch(self, values: list[Any]) -> None:
         """Run each of ``values`` on its own; all are answered together."""
@@ -225,38 +258,15 @@ class Session:
     def _kv_get(self, args: messages.GetArgs) -> None:
         if args.consistency not in ("linearizable", "stale"):
             raise BadRequest("consistency must be linearizable or stale")
-        self._get(args.rid, decode.check_key(args.key), args.consistency == "stale", self.send)
-
-    def _get(self, rid: int, key: str, stale: bool, send: Send) -> None:
-        def done(value: Any) -> None:
-            self._answered()
-            if isinstance(value, str):
-                send(b'{"rid":%d,"code":200,"data":%b}' % (rid, _encode_text(value)))
-            elif value is None:
-                send(b'{"rid":%d,"code":404,"data":null}' % rid)
-            elif isinstance(value, bytes):
-                send(replies.reply(rid, 200, value))
-            else:
-                send(replies.error(rid, value.code, str(value)))
-
+        key, is_stale = decode.check_key(args.key), args.consistency == "stale"
+        done = self._telling(replies.read, [args.rid], self.send_all)
         self._asked()
-        self.gateway.query(Get(key), done, stale)
+        self.gateway.query(Get(key), lambda value: done([value]), is_stale)
 
     def _kv_put(self, args: messages.PutArgs) -> None:
-        key, store = decode.check_key(args.key), decode.check_value(args.store)
-        self._submit_put(args.rid, key, store, self.send)
-
-    def _submit_put(self, rid: int, key: str, store: str, send: Send) -> None:
-        def done(result: Any) -> None:
-            self._answered()
-            if type(result) is Old:
-                old = _JSON_NULL if result.value is None else _encode_value(result.value)
-                send(b'{"rid":%d,"code":201,"data":%b}' % (rid, old))
-            else:
-                send(replies.shown(rid, result))
-
+        put = Put(decode.check_key(args.key), decode.check_value(args.store))
         self._asked()
-        self.gateway.submit(Put(key, store), done)
+        self.gateway.submit_all([put], self._telling(replies.stored, [args.rid], self.send_all))
 
     def _kv_delete(self, args: messages.DeleteArgs) -> None:
         self._submit(args.rid, Delete(decode.check_key(args.key)))
@@ -361,14 +371,14 @@ class Session:
         self._asked()
         self.gateway.submit(command, done)
 
-    def _asked(self) -> None:
-        self.in_flight += 1
+    def _asked(self, count: int = 1) -> None:
+        self.in_flight += count
         if self.in_flight >= self.limits.in_flight and not self._busy:
             self._busy = True
             self.busy(True)
 
-    def _answered(self) -> None:
-        self.in_flight -= 1
+    def _answered(self, count: int = 1) -> None:
+        self.in_flight -= count
         if self._busy and self.in_flight <= self.limits.in_flight // 2 and not self._closed:
             self._busy = False
             self.busy(False)
@@ -388,11 +398,11 @@ class Part(Session):
 
     _control_select = _control_auth = _control_subscribe = _control_unsubscribe = _refuse
 
-    def _asked(self) -> None:
-        self.whole._asked()
+    def _asked(self, count: int = 1) -> None:
+        self.whole._asked(count)
 
-    def _answered(self) -> None:
-        self.whole._answered()
+    def _answered(self, count: int = 1) -> None:
+        self.whole._answered(count)
 
 
 def _protocol(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -10,7 +11,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from uring.api.doors import Doors
-from uring.api.frames import parse_text_frames, text_frame
+from uring.api.frames import parse_text_frames, text_frames
 from uring.api.guard import Guard
 from uring.api.limits import Limits
 from uring.api.session import Session
@@ -70,6 +71,7 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             factory.version,
             self._reply,
             self._set_busy,
+            send_all=self._reply_all,
             full=lambda: self._full,
             hang_up=self._hang_up,
             prove=lambda token: factory.doors.prove(token, peer).guard,
@@ -171,10 +173,10 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
                 position, texts = parse_text_frames(
                     data, self.factory.limits.message_bytes, position, TEXTS
                 )
-                for text in texts:
-                    session.received(text)
-                    if self.session is None:
-                        return b""
+                if texts:
+                    session.received(*texts)
+                if self.session is None:
+                    return b""
                 if len(texts) < TEXTS:
                     break
                 if turns.is_over:
@@ -197,11 +199,14 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     # -- out -------------------------------------------------------------------------------------
 
     def _reply(self, reply: bytes) -> None:
-        """Queue a reply; all of one turn leave in one write."""
+        self._reply_all((reply,))
+
+    def _reply_all(self, replies: Sequence[bytes]) -> None:
+        """Queue replies; all of one turn leave in one write."""
         if self.session is None:
             return
-        self._replies.append(reply)
-        self._held += len(reply)
+        self._replies.extend(replies)
+        self._held += sum(map(len, replies))
         if self._full:
             if self._held > self.factory.limits.backlog_bytes:
                 _log.warn("{peer} does not read its replies and is closed", peer=self.peer)
@@ -220,7 +225,7 @@ class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if not self._replies or self._full or self.session is None or self.state != self.STATE_OPEN:
             return
         replies, self._replies, self._held = self._replies, [], 0
-        write_now(self.transport, b"".join([text_frame(reply) for reply in replies]))
+        write_now(self.transport, text_frames(replies))
 
     def pauseProducing(self) -> None:
         """The client does not read as fast as it is answered: hold replies, read no more."""

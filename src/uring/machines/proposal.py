@@ -43,32 +43,41 @@ def encode(proposal: Proposal) -> bytes:
         raise ProposalError(f"cannot be encoded: {problem}") from None
 
 
-def encode_command(command: Command) -> bytes:
-    """Return ``command`` as :func:`join` takes it.  Raises :exc:`ProposalError` as encode does.
+def encode_commands(commands: Sequence[Command]) -> bytes:
+    """Return ``commands`` as :func:`join` takes them.  Raises :exc:`ProposalError` as encode does.
 
-    A command is encoded when it arrives, so that one that cannot be is refused alone, and the bytes
-    that wait are known to the byte.
+    Commands are encoded when they arrive, so that one that cannot be is refused alone, and the
+    bytes that wait are known to the byte.
     """
     try:
-        return _ENCODER.encode(command)
+        if len(commands) == 1:
+            return _ENCODER.encode(commands[0])
+        return _ENCODER.encode(commands)[len(_head(len(commands))) :]
     except (ValueError, OverflowError) as problem:
         raise ProposalError(f"cannot be encoded: {problem}") from None
 
 
 def join(
-    proposer: int, incarnation: int, sequence: int, floor: int, commands: Sequence[bytes]
+    proposer: int,
+    incarnation: int,
+    sequence: int,
+    floor: int,
+    count: int,
+    commands: Sequence[bytes],
 ) -> bytes:
-    """Return what :func:`encode` would make of a proposal with these encoded commands."""
+    """Return what :func:`encode` would make of a proposal with these encoded commands, ``count`` in
+    all."""
     name = _ENCODER.encode((proposer, incarnation, sequence, floor))
-    count = len(commands)
-    # The heads of arrays in MessagePack: of five fields, then of the commands.
+    return b"".join((b"\x95", name[1:], _head(count), *commands))  # 0x95: an array of five
+
+
+def _head(count: int) -> bytes:
+    """Return what an array of ``count`` begins with in MessagePack."""
     if count < 16:
-        head = bytes((0x90 | count,))
-    elif count < 1 << 16:
-        head = b"\xdc" + count.to_bytes(2)
-    else:
-        head = b"\xdd" + count.to_bytes(4)
-    return b"".join((b"\x95", name[1:], head, *commands))
+        return bytes((0x90 | count,))
+    if count < 1 << 16:
+        return b"\xdc" + count.to_bytes(2)
+    return b"\xdd" + count.to_bytes(4)
 
 
 def decode(data: bytes) -> Proposal:
