@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
-from autobahn.websocket import USES_NVX
-from autobahn.websocket.xormasker import create_xor_masker  # type: ignore[attr-defined]
-
-NATIVE_BYTES_MIN = 2048
-"""From here on autobahn's native masking is faster than ours, which is ten times as fast as its
-other one in Python."""
 COUNT_MAX = 1 << 30
 _LENGTH64 = struct.Struct(">Q")
 _HEAD16 = struct.Struct(">BBH")
@@ -71,7 +66,7 @@ def parse_text_frames(
             size -= _MASKED
         if not 0 <= size <= limit or start + size > end:
             break
-        text = unmask(data[start : start + size], data[start - 4 : start])
+        text = _unmask(data[start : start + size], data[start - 4 : start])
         if not text.isascii():
             try:
                 text.decode()
@@ -86,11 +81,24 @@ def unmask(payload: bytes, key: bytes) -> bytes:
     """Return ``payload`` with the four bytes of ``key`` laid over it again and again.
 
     As one exclusive or of two large integers: a loop over bytes would take a hundred times longer.
-    Where autobahn's native extension is there, it is faster still, but takes long to be begun.
     """
     size = len(payload)
-    if size >= NATIVE_BYTES_MIN and USES_NVX:
-        unmasked: bytes = create_xor_masker(key, size).process(payload)
-        return unmasked
     mask = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(payload) ^ int.from_bytes(mask)).to_bytes(size)
+
+
+def native_unmask() -> Callable[[bytes, bytes], bytes] | None:
+    """Return what does the same in C; None on a platform for which websockets has no wheel.
+
+    It takes 0.25 us for 300 bytes, where :func:`unmask` takes 1.6, and autobahn's extension 5 to
+    begin with.
+    """
+    try:
+        native = import_module("websockets.speedups")
+    except ImportError:
+        return None
+    found: Callable[[bytes, bytes], bytes] = native.apply_mask
+    return found
+
+
+_unmask = native_unmask() or unmask
