@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -14,8 +15,9 @@ from tests.support.gateway import FakeGateway
 from tests.support.http import SiteTestCase
 from uring.api.batch import plain_array, plain_texts
 from uring.api.limits import Limits
-from uring.api.session import Session
+from uring.api.session import READS, Session
 from uring.errors import Overloaded
+from uring.together import DoneAll
 
 
 def put(rid: int, key: str = "k", value: str = "v") -> dict[str, Any]:
@@ -174,6 +176,23 @@ class ArrayTests(SynchronousTestCase):
         self.assertEqual([each["code"] for each in answers], [200, 200, 413, 413, 504])
         self.assertEqual([each["rid"] for each in answers], [0, 1, 2, 3, 4])
         self.assertEqual(talk.ask(get(5, "k0"))["data"], "new")
+
+    def test_large_values_are_read_a_few_at_a_time(self) -> None:
+        """Not all the values that a message or a piece of them asks for are in memory at once."""
+        gets = [orjson.dumps(get(n)) for n in range(100)]
+        sizes: list[int] = []
+
+        def query_all(gateway: FakeGateway, queries: Sequence[Any], done: DoneAll) -> None:
+            sizes.append(len(queries))
+            done([None] * len(queries))
+
+        self.patch(FakeGateway, "query_all", query_all)
+        talk = Conversation()
+        talk.session.received(*gets)
+        talk.session.received(b"[%b]" % b",".join(gets))
+        answers = [*talk.sent[1:101], *talk.sent[101]]
+        self.assertEqual([each["rid"] for each in answers], [*range(100), *range(100)])
+        self.assertEqual((sum(sizes), max(sizes)), (200, READS))
 
     def test_what_is_in_flight(self) -> None:
         """Each command of an array counts: beyond the limit the socket is not read from."""

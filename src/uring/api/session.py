@@ -31,6 +31,8 @@ Send: TypeAlias = Callable[[bytes], None]
 SendAll: TypeAlias = Callable[[Sequence[bytes]], None]
 
 _log = Logger(namespace="uring.websocket")
+READS = 16
+"""Of those that come together, answered in one go: as many of the largest values are 16 MB."""
 _ALONE = ("As", "Select", "Auth")
 """What changes the conversation itself."""
 _ELEMENTS_MAX = {"MRing": RING_NODES_MAX, "KV": txn.ELEMENTS_MAX}
@@ -147,7 +149,8 @@ class Session:
         start, count = 0, len(commands)
         while start < count:
             kind, end = type(commands[start]), start + 1
-            while end < count and type(commands[end]) is kind:
+            last = count if kind is PlainPut else min(count, start + READS)
+            while end < last and type(commands[end]) is kind:
                 end += 1
             args: list[Any] = commands[start:end]
             rids = [each.rid for each in args]
