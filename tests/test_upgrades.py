@@ -13,8 +13,19 @@ from tests.test_members import hello
 from uring import upgrades
 from uring.errors import Conflict, PreconditionFailed
 from uring.machines import levels
-from uring.machines.commands import AddToken, Command, Old, Once, Put, RemoveToken, Token
+from uring.machines.commands import (
+    AddToken,
+    Command,
+    Compare,
+    Old,
+    Once,
+    Put,
+    PutOp,
+    RemoveToken,
+    Token,
+)
 from uring.machines.levels import FIRST, LEVEL, needed
+from uring.machines.ring.commands import Joining
 from uring.members import Member, encode_member
 from uring.raft.membership import encode_conf_change
 from uring.raft.messages import Append, AppendResponse
@@ -30,6 +41,7 @@ from uring.store.directory import open_directory
 from uring.upgrades import ProgramTooOld, Upgrades, require_level
 from uring.wire.codec import seal
 
+KINDS = Command.__args__  # type: ignore[attr-defined]
 ADD = AddToken("0" * 16, bytes(32), "admin", (), "")
 
 
@@ -52,8 +64,41 @@ class LevelTests(SynchronousTestCase):
             "SetSize", "AddNode", "RemoveNode", "CommitPlan", "JoinRing", "BeginHandoff",
             "FinishHandoff", "CancelHandoff", "AbandonNode", "LimitHandoffs",
         }  # fmt: skip
-        found = {kind.__name__ for kind in Command.__args__}  # type: ignore[attr-defined]
+        found = {kind.__name__ for kind in KINDS}
         self.assertEqual(found - {kind.__name__ for kind in levels.NEEDS}, first)
+
+    def test_fields_never_change(self) -> None:
+        """Every field is written, a default as well: an older program could decode none of them."""
+        found = {kind.__name__: len(kind.__struct_fields__) for kind in KINDS}
+        self.assertEqual(
+            found,
+            {
+                "Put": 2,
+                "Delete": 1,
+                "Cas": 4,
+                "Txn": 3,
+                "Grant": 1,
+                "KeepAlive": 1,
+                "Revoke": 1,
+                "Expire": 2,
+                "Once": 2,
+                "SetSize": 3,
+                "AddNode": 3,
+                "RemoveNode": 1,
+                "CommitPlan": 3,
+                "JoinRing": 6,
+                "BeginHandoff": 2,
+                "FinishHandoff": 3,
+                "CancelHandoff": 3,
+                "AbandonNode": 1,
+                "LimitHandoffs": 2,
+                "AddToken": 6,
+                "RemoveToken": 2,
+                "RecoverToken": 2,
+            },
+        )
+        parts = {kind.__name__: len(kind.__struct_fields__) for kind in (Compare, PutOp, Joining)}
+        self.assertEqual(parts, {"Compare": 4, "PutOp": 3, "Joining": 3})
 
 
 class UpgradeTestCase(SynchronousTestCase):

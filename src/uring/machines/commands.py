@@ -1,7 +1,8 @@
 """What may be asked of the replicated machines, what they answer, and what then changed.
 
-Commands travel through the log, so their tags and the order of their fields never change; a new
-field is added at the end, with a default.  Fields that a node does not know make an entry
+Commands travel through the log, so their tags and fields never change: what needs more is a new
+command, of a level of its own (machines/levels.py).  A field that was added would be in every one
+that is written, also where it has its default.  Fields that a node does not know make an entry
 undecodable for it: to skip them would mean to apply half a command, and how deep a skipped value
 may nest depends on the stack, which replicas do not share.  Values only: validation is at the doors
 and, without raising, again in the machines.  Those that hold texts only are not tracked by the
