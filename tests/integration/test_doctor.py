@@ -139,7 +139,10 @@ class DoctorTests(CommandTestCase):
 
     async def test_two_clusters(self) -> None:
         """Endpoints of two clusters, and a --peer that leads from one to the other."""
-        one, two = self.cluster(1), self.cluster(1)
+        one = self.cluster(1)
+        self.directory = self.directory / "two"
+        self.directory.mkdir()
+        two = self.cluster(1)
         for cluster in (one, two):
             await cluster.start()
             await cluster.join()

@@ -95,7 +95,9 @@ class QuorumTests(SynchronousTestCase):
 
     def test_members_that_cannot_be_asked_from_here(self) -> None:
         """Who is heard by others is there, wherever we cannot reach it."""
-        self.assertEqual(kinds(sight(1), silent(2), silent(3)), [])
+        unasked = [dead(each, SILENT, named=False) for each in (2, 3)]
+        self.assertEqual(kinds(sight(1), *unasked), [])
+        self.assertEqual(kinds(sight(1), silent(2), unasked[1]), [kind.UNREACHABLE])
 
 
 class MemberTests(SynchronousTestCase):
@@ -136,6 +138,13 @@ class MemberTests(SynchronousTestCase):
         found = findings(ours, earlier=ours)
         self.assertEqual([each.kind for each in found], [kind.LAGGING])
         self.assertIn("the others do not reach it", " ".join(found[0].evidence))
+
+    def test_cut_off_while_nobody_writes(self) -> None:
+        """Who answers us and is heard by no other is no member that serves."""
+        cut = without_leader(sight(3, gone(1), gone(2), line(3, age=0.0)))
+        (found,) = findings([sight(1, *TWO_LEFT), cut])
+        self.assertEqual(found.kind, kind.MEMBER_DOWN)
+        self.assertIn("do not reach it", found.text)
 
     def test_slow_disk(self) -> None:
         """Slow syncs now, slow writes lately, or a write that hangs: each is a slow disk."""

@@ -34,7 +34,9 @@ def _unanswered(scene: Scene, sight: Sight) -> Iterator[Finding]:
     process = scene.process(where)
     if process is not None and process.pid and not process.is_node:
         yield port_taken(where, process, sight.detail)
-    elif not scene.picture.is_members(sight):
+        return
+    member = scene.picture.member_at(sight)
+    if member is None or member.is_alive:
         advice: tuple[str, ...] = (
             "uring doctor twistd -n uring ...  # there, with the node's own options",
         )
@@ -43,6 +45,9 @@ def _unanswered(scene: Scene, sight: Sight) -> Iterator[Finding]:
         elif sight.outcome == look.REFUSED:
             advice = (start_again(where), *advice)
         evidence = (sight.detail, *((f"{process.name} listens there",) if process else ()))
+        if member is not None:
+            advice = (f"curl -v http://{where}/livez  # is it a firewall, a tunnel, a name?",)
+            evidence = (*evidence, f"the other members hear node {member.id} there")
         yield Finding(kinds.UNREACHABLE, where, f"nothing answers at {where}", evidence, advice)
 
 

@@ -133,6 +133,8 @@ def is_clear(picture: Picture) -> bool:
         for member in cluster.members.values():
             if not member.is_alive or int(member.line.get("applied_index", 0)) < cluster.commit:
                 return False
+        if not all(sight.served == "" for sight in cluster.sights):
+            return False
         if not cluster.serves or len(cluster.together()) < cluster.needed:
             return False
     return not picture.strangers

@@ -44,7 +44,7 @@ class Members:
             if not member.is_alive:
                 yield from self._down(member)
             else:
-                yield from self._behind(member)
+                yield from list(self._behind(member)) or self._cut_off(member)
                 yield from self._slow(member)
             yield from self._full(member)
 
@@ -100,9 +100,21 @@ class Members:
         text = f"it is {behind} entries behind"
         yield Finding(kinds.LAGGING, member.name, text, tuple(evidence), (advice, "uring doctor"))
 
+    def _cut_off(self, member: Member) -> Iterator[Finding]:
+        """Whoever runs and reaches nobody will be behind with the next write."""
+        if self._is_alone(member) and has_quorum(self.cluster):
+            problems = member.sight.problems if member.sight else []
+            told = (f"it says of {each.get('address')}: {each.get('reason')}" for each in problems)
+            text = "it runs, but the others do not reach it"
+            advice = (reach(self.cluster, member),)
+            yield Finding(kinds.MEMBER_DOWN, member.name, text, tuple(told), advice)
+
     def _is_alone(self, member: Member) -> bool:
         """Tell whether the others do not hear a member that answers us."""
-        others = [word for word in member.words if word.by.id != member.id]
+        heard = {each.id for each in self.cluster.together()}
+        others = [word for word in member.words if word.by.id in heard - {member.id}]
+        if member.id in heard:
+            return False
         return bool(others) and not any(word.line.get("connected") for word in others)
 
     def _applied(self, member: Member) -> int:

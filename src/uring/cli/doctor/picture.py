@@ -188,14 +188,11 @@ class Picture:
         wanted = plain(address)
         return next((each for each in self.sights if plain(each.address) == wanted), None)
 
-    def is_members(self, sight: Sight) -> bool:
-        """Tell whether an address is that of a known member."""
+    def member_at(self, sight: Sight) -> Member | None:
+        """Return the member whose address it is."""
         where = plain(sight.address)
-        return any(
-            member.address == where or member.asked is sight
-            for cluster in self.clusters
-            for member in cluster.members.values()
-        )
+        everybody = [m for cluster in self.clusters for m in cluster.members.values()]
+        return next((m for m in everybody if m.address == where or m.asked is sight), None)
 
     def _cluster(self, key: str, sights: Sequence[Sight]) -> Cluster:
         cluster = Cluster(key, list(sights))
