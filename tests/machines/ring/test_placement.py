@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.machines.ring.sequences import History, Step, clashes, problem
+from uring.machines.ring.few import classes
 from uring.machines.ring.minimal import rearrange
 from uring.machines.ring.seats import NOBODY, Owners, Seat, bounds, fewest_moves, targets, unowned
 from uring.machines.ring.spacing import chromatic, most_spaced, windows_spoiled
@@ -35,6 +36,28 @@ class Ring:
     @property
     def spoiled(self) -> int:
         return windows_spoiled(self.owners, self.replicas)
+
+
+class ClassTests(SynchronousTestCase):
+    """How a ring is cut into classes while there are too few nodes."""
+
+    def test_dealt(self) -> None:
+        """The first vnode of every round comes first, then the second, in classes of one size."""
+        for size, replicas in product(range(1, 90), range(1, 8)):
+            if replicas > size:
+                continue
+            cut = classes(size, replicas)
+            base, longer = divmod(cut.size, cut.rounds)
+            rounds, at = [], 0
+            for number in range(cut.rounds):
+                length = base + (number < longer)
+                rounds.append(range(at, at + length))
+                at += length
+            order = [each[row] for row in range(base + 1) for each in rounds if row < len(each)]
+            wanted = [0] * size
+            for dealt, vnode in enumerate(order):
+                wanted[vnode] = dealt * cut.count // size
+            self.assertEqual(list(cut.of_all()), wanted, (size, replicas))
 
 
 class LoadTests(SynchronousTestCase):

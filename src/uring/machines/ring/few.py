@@ -10,7 +10,8 @@ others has just what it must give.
 
 from __future__ import annotations
 
-from collections import Counter
+from array import array
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -31,20 +32,27 @@ class Classes:
     count: int
     rounds: int
 
-    def of(self, vnode: int) -> int:
-        """Return the class of a vnode.
+    def of_all(self) -> array[int]:
+        """Return the class of every vnode.
 
-        It is dealt as in :mod:`scratch`: class after class over the rounds.
+        They are dealt as in :mod:`scratch`: class after class over the rounds, first the first
+        vnode of each round, then the second.  The first rounds have one vnode more than the others.
         """
         base, longer = divmod(self.size, self.rounds)
         edge = longer * (base + 1)
-        if vnode < edge:
-            number, row = divmod(vnode, base + 1)
-        else:
-            number, row = divmod(vnode - edge, base)
-            number += longer
-        dealt = row * self.rounds + number
-        return min(dealt * self.count // self.size, self.count - 1)
+        dealt = array("H")
+        for number in range(self.count):
+            stop = -(-(number + 1) * self.size // self.count)
+            dealt.extend(array("H", (number,)) * (stop - len(dealt)))
+        found = array("H", bytes(2 * self.size))
+        at = 0
+        for row in range(base + (longer > 0)):
+            found[row : edge : base + 1] = dealt[at : at + longer]
+            at += longer
+            if row < base:
+                found[edge + row :: base] = dealt[at : at + self.rounds - longer]
+                at += self.rounds - longer
+        return found
 
 
 def classes(size: int, replicas: int) -> Classes:
@@ -57,10 +65,10 @@ def choose_few(task: Task) -> None:
     """Work out the moves of ``task``."""
     board = task.board
     cut = classes(board.size, board.replicas)
-    members: dict[tuple[int, int], list[int]] = {}
+    members: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     """(class, owner) -> vnodes, ascending."""
-    for vnode, slot in enumerate(board.owners):
-        members.setdefault((cut.of(vnode), slot), []).append(vnode)
+    for vnode, key in enumerate(zip(cut.of_all(), board.owners, strict=True)):
+        members[key].append(vnode)
     for slot in task.orphaned:
         for number in range(cut.count):
             for vnode in members.get((number, slot), ()):

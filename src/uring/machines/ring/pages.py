@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from uring.machines.base import Readable, Transaction
 from uring.machines.ring.record import State
-from uring.machines.ring.seats import Owners, runs, unowned
+from uring.machines.ring.seats import Owners, pieces, runs, unowned
 
 _ASSIGNED, _OWNED = b"mp", b"mo"
 _NUMBER = struct.Struct(">I")
@@ -35,8 +35,8 @@ def page_vnodes(size: int) -> int:
 
 
 def _encode(slots: Owners) -> bytes:
-    found = runs(slots)
-    if 4 * len(found) < 2 * len(slots):
+    if 4 * pieces(slots) < 2 * len(slots):
+        found = runs(slots)
         return _RUNS + b"".join(_PAIR.pack(end - start, slot) for slot, start, end in found)
     plain = slots[:]
     if _LITTLE:
