@@ -189,7 +189,8 @@ class UnknownTests(NearbyTestCase):
         self.failureResultOf(taking, Unavailable)
 
     def test_release_without_nodes(self) -> None:
-        """A release that nobody hears returns; the lock goes with its lease."""
+        """A release that nobody hears returns, however patient; the lock goes with its lease."""
+        self.client = self.cluster.client(patience=60.0)
         lock = self.held()
         self.cluster.hangs = True
         leaving = self.start(lock.release())

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, Self, TypeVar, cast
 
 from attrs import define, field
+from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -229,6 +230,8 @@ class Lock:
         return self
 
     async def __aexit__(self, kind: Any, *raised: object) -> None:
+        if kind is GeneratorExit:
+            return  # thrown away: nothing can be awaited, and the lease ends by itself
         await self.release()
         if kind is None and self._why_lost:
             raise self._loss()
@@ -247,7 +250,7 @@ class Lock:
             taking.addTimeout(self.wait, self._reactor, onTimeoutCancel=self._too_late)
         try:
             await taking
-        except BaseException:
+        except Exception:  # a cancellation, too; in what is thrown away nothing can be awaited
             await self.release()
             raise
         return self.token
@@ -267,7 +270,7 @@ class Lock:
         ending.addTimeout(min(self.ttl, RELEASE_SECONDS), self._reactor)
         try:
             await ending
-        except (UringError, TimeoutError) as error:
+        except (UringError, defer.TimeoutError) as error:
             _log.info("{name} is free when its lease ends: {error}", name=self.name, error=error)
 
     def _too_late(self, result: Any, seconds: float) -> Any:
