@@ -1,4 +1,7 @@
-"""Keeping the log short: the state is synced, then the entries that it covers are dropped."""
+"""Writing the state behind, and keeping the log short.
+
+The state is synced, then the entries that it covers are dropped from the log.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,12 @@ class Compaction:
     _under_way: bool = field(default=False, init=False)
 
     def drive(self) -> None:
-        """Sync the state when much of it is not; drop old entries that it then covers."""
+        """Write the state when much has gathered, sync it when much is not, shorten the log."""
         node = self.node
         settings, log, state = node.settings, node.directory.log, node.directory.state
+        if state.wants_write and not node.installing:
+            job = state.write()
+            node.in_thread(node.background, job, "the state could not be written", job.done)
         applied: int = state.applied_index
         kept = applied - log.first_index() + 1
         is_long = kept >= settings.log_entries_max + settings.trailing_entries or (

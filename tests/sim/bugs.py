@@ -196,13 +196,39 @@ def _() -> list[Patch]:
 
 @bug("applied index written before what it covers")
 def _() -> list[Patch]:
-    apply = store_state.StateStore.apply
+    write = store_state.StateStore._write
 
-    def halved(self: Any, generation: int, writes: Any, applied: Any, *rest: Any) -> None:
-        apply(self, generation, {}, applied, *rest)
-        apply(self, generation, writes, applied, *rest)
+    def halved(self: Any, generation: Any) -> None:
+        if not generation.written:
+            writes, generation.writes = generation.writes, {}
+            write(self, generation)
+            generation.writes, generation.written = writes, False
+        write(self, generation)
 
-    return [(store_state.StateStore, "apply", halved)]
+    return [(store_state.StateStore, "_write", halved)]
+
+
+@bug("a sync counts what was not written")
+def _() -> list[Patch]:
+    sync = store_state.StateStore.sync
+
+    def hasty(self: Any) -> Any:
+        job = sync(self)
+        job._written = store_state.WriteJob(self, [])
+        return job
+
+    return [(store_state.StateStore, "sync", hasty)]
+
+
+@bug("what was overtaken is written again")
+def _() -> list[Patch]:
+    write = store_state.StateStore._write
+
+    def again(self: Any, generation: Any) -> None:
+        generation.written = False
+        write(self, generation)
+
+    return [(store_state.StateStore, "_write", again)]
 
 
 @bug("log begun again before the snapshot is installed")

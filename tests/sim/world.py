@@ -35,6 +35,7 @@ from uring.raft.membership import encode_conf_change
 from uring.raft.settings import Settings
 from uring.raft.types import ConfChange, ConfChangeKind, ConfChangeSingle, EntryKind, HardState
 from uring.store.failures import DirectoryError, StoreFailed
+from uring.store.pending import PENDING_BYTES
 from uring.upgrades import ProgramTooOld
 from uring.wire.codec import seal
 
@@ -174,6 +175,7 @@ class World:
         self.registrars = [Registrar(self)] if self.random("registrars").random() < 0.5 else []
         self.clients = [Client(self, i) for i in range(choices.choice((2, 3, 5)))]
         self.history_entries = choices.choice((8, 40, 100_000))
+        self.gather_bytes = self.random("gather").choice((1, 1000, 10_000, PENDING_BYTES))
         self.watchers = [Watcher(self, i) for i in range(choices.choice((1, 2, 3)))]
 
     def random(self, name: str) -> Random:
@@ -246,6 +248,7 @@ class World:
         self.note(life, "starts")
         try:
             life.directory = open_files(host.files, host.id)
+            life.directory.state.gather_bytes = self.gather_bytes
             host.instance = life.directory.identity.instance_id
             self._build(life)
         except ProgramTooOld as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -38,12 +38,23 @@ def write(
 
 
 def commit(
-    state: StateStore, index: int, values: dict[bytes, bytes] | None = None, term: int = 1
+    state: StateStore, index: int, values: Mapping[bytes, bytes | None] | None = None, term: int = 1
 ) -> None:
-    """Commit ``values`` as applied up to ``index``."""
+    """Commit ``values`` as applied up to ``index``, and write them."""
+    gather(state, index, values, term)
+    state.write_all()
+
+
+def gather(
+    state: StateStore, index: int, values: Mapping[bytes, bytes | None] | None = None, term: int = 1
+) -> None:
+    """Commit ``values``, None for what is deleted, as applied up to ``index``."""
     transaction = state.begin()
     for key, value in (values or {}).items():
-        transaction.put(key, value)
+        if value is None:
+            transaction.delete(key)
+        else:
+            transaction.put(key, value)
     transaction.commit(index, term)
 
 

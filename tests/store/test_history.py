@@ -94,6 +94,7 @@ class StoreTests(HistoryTestCase):
         self.store = self.opened(0, 0, entries_max=80)
         for index in range(1, 31):
             self.store.append(index, 1, b"x" * 100)
+        self.store.flush()
         damaged = bytearray(self.paths()[0].read_bytes())
         damaged[300] ^= 1
         self.paths()[0].write_bytes(damaged)
@@ -113,8 +114,9 @@ class StoreTests(HistoryTestCase):
     def test_full_disk(self) -> None:
         """A failed write ends the store, as it does everywhere else."""
         self.store.files.close()
+        self.store.append(1, 1, b"x")
         with self.assertRaises(StoreFailed):
-            self.store.append(1, 1, b"x")
+            self.store.flush()
         self.assertIsNotNone(self.store.health.failure)
 
 
@@ -124,6 +126,7 @@ class OpeningTests(HistoryTestCase):
         for index in range(1, 20):
             self.store.append(index, 2, b"x" * index)
         self.store.close()
+        self.store.flush()
         store = self.opened(38, 19)
         self.assertEqual((store.oldest, store.last, store.size), (1, 38, self.store.size))
         store.append(20, 1, b"y")
@@ -133,6 +136,7 @@ class OpeningTests(HistoryTestCase):
         """What the state has not got is cut off: it will be applied again."""
         for index in range(1, 6):
             self.store.append(index, 1, b"x")
+        self.store.flush()
         store = self.opened(3, 3)
         self.assertEqual(store.last, 3)
         store.append(4, 1, b"again")
@@ -141,6 +145,7 @@ class OpeningTests(HistoryTestCase):
     def test_behind_the_state(self) -> None:
         """Where the state has more, the history begins anew rather than with a hole."""
         self.store.append(1, 1, b"x")
+        self.store.flush()
         store = self.opened(7, 3)
         self.assertEqual((store.oldest, store.last), (8, 7))
         self.assertEqual(len(self.paths()), 1)
@@ -149,6 +154,7 @@ class OpeningTests(HistoryTestCase):
         """A last record that is not whole is cut off, wherever it ends."""
         self.store.append(1, 1, b"first")
         self.store.append(2, 1, b"second")
+        self.store.flush()
         whole = self.paths()[0].read_bytes()
         for length in range(len(whole) - 33, len(whole)):
             self.paths()[0].write_bytes(whole[:length])
@@ -165,6 +171,7 @@ class OpeningTests(HistoryTestCase):
     def test_an_empty_newest_segment(self) -> None:
         """A crash right after a segment was begun costs nothing."""
         self.store.append(1, 3, b"x")
+        self.store.flush()
         self.store.files.create(4)
         store = self.opened(3, 1)
         self.assertEqual((store.oldest, store.last), (1, 3))
@@ -181,6 +188,7 @@ class OpeningTests(HistoryTestCase):
             revisions.append(revisions[-1] + count)
             for number in store.trim():
                 store.files.remove(number)
+        store.flush()
         newest = self.paths()[-1]
         newest.write_bytes(newest.read_bytes()[: data.draw(st.integers(0, newest.stat().st_size))])
         index = data.draw(st.integers(0, len(batches)))

@@ -92,8 +92,8 @@ class DataDirectory:
         """Close both databases and let others in; jobs of disk threads must have ended."""
         if not self._closed:
             self._closed = True
-            self.history.close()
             self.state.close()
+            self.history.close()
             self.log.db.close()
             self._lock.close()
 
@@ -155,6 +155,7 @@ def _open(
     log_db.put(IDENTITY, encode_identity(identity), sync=True)
     remove_leftovers(directory)
     history = HistoryStore(SegmentFiles(directory / HISTORY), health)
+    state.before_write = history.flush
     return DataDirectory(directory, identity, log, state, history, lock)
 
 

@@ -1,7 +1,7 @@
 """The changes of late, in files beside the state, so that whoever watches can resume.
 
-A record holds the changes of one apply batch, or a part of them.  It is written before the batch
-is committed to the state, and not synced.  So after a crash the files are as far as the state or
+A record holds the changes of one apply batch, or a part of them.  It is written before LevelDB gets
+the batch, and not synced.  So after a crash the files are as far as the state or
 further, and what is too much is cut off; after a loss of power they may lack what the state has,
 and then begin anew at the state's revision.  Either way there is no hole: the kept changes are
 those from :attr:`HistoryStore.oldest` to the state's revision.
@@ -13,13 +13,14 @@ old value of 256 bytes).
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from collections import deque
 
 from attrs import define, field, frozen
 
-from uring.store.failures import FAILURES, Health, StoreDamaged
+from uring.store.failures import FAILURES, Health, StoreDamaged, StoreFailed
 from uring.store.segments import SegmentFiles
 
 _HEAD = struct.Struct(">IIQQI")
@@ -28,6 +29,8 @@ _CRC_BYTES = 4
 SEGMENTS = 8
 """Into how many segments what is kept is cut: one is dropped at a time."""
 SEGMENT_BYTES_MAX = 4 << 20
+BUFFER_BYTES = 64 << 10
+"""Of records that gather for one write."""
 BLOCK_BYTES = 256 << 10
 """Read at once where a segment is checked."""
 
@@ -75,6 +78,9 @@ class HistoryStore:
     size: int = field(default=0, init=False)
     """Bytes of all segments."""
     _segments: deque[Segment] = field(factory=deque, init=False)
+    _buffer: list[bytes] = field(factory=list, init=False)
+    """What is not in the newest file yet."""
+    _buffered: int = field(default=0, init=False)
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -122,6 +128,7 @@ class HistoryStore:
     def reset(self, revision: int) -> None:
         """Keep nothing: what comes next is revision + 1.  Raises :exc:`StoreFailed`."""
         with self.health.guard():
+            self._drop_buffer()
             self.files.close()
             for first in self.files.names():
                 self.files.remove(first)
@@ -130,6 +137,7 @@ class HistoryStore:
             self._begin(revision + 1)
 
     def _begin(self, first: int) -> None:
+        self.flush()
         self.files.create(first)
         self._segments.append(Segment(first, 0))
 
@@ -154,12 +162,26 @@ class HistoryStore:
             ):
                 self._begin(first)
                 newest = self._segments[-1]
-            self.files.append([head, payload])
+            self._buffer += (head, payload)
+            self._buffered += len(head) + len(payload)
+            if self._buffered >= BUFFER_BYTES:
+                self.flush()
         except FAILURES as error:
             raise self.health.fail(error) from error
         newest.size += len(head) + len(payload)
         self.size += len(head) + len(payload)
         self.last += count
+
+    def flush(self) -> None:
+        """Write what gathered, unsynced.  Raises :exc:`StoreFailed`."""
+        if self._buffer:
+            with self.health.guard():
+                self.files.append([b"".join(self._buffer)])
+            self._drop_buffer()
+
+    def _drop_buffer(self) -> None:
+        self._buffer.clear()
+        self._buffered = 0
 
     def trim(self) -> list[int]:
         """Drop what is too much, oldest first; return the segments that are to be removed."""
@@ -198,7 +220,11 @@ class HistoryStore:
         return Position(self.files, chosen.first, revision)
 
     def seal(self, position: Position) -> bool:
-        """Tell ``position`` how far its segment may be read now; False if that was dropped."""
+        """Tell ``position`` how far its segment may be read now; False if that was dropped.
+
+        Raises :exc:`StoreFailed`.
+        """
+        self.flush()
         following = 0
         for segment in reversed(self._segments):
             if segment.first == position.segment:
@@ -209,6 +235,9 @@ class HistoryStore:
 
     def close(self) -> None:
         """Append no more."""
+        if self.health.failure is None:
+            with contextlib.suppress(StoreFailed):  # it will be applied again
+                self.flush()
         self.files.close()
 
 

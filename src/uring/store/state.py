@@ -1,21 +1,23 @@
 """The state of the machines on disk, with the applied index in the same batch as what it covers.
 
-Batches are not synced: what a crash of the machine takes is applied again from the log, which is
-compacted only up to what :meth:`StateStore.sync` made durable.
+What is committed gathers in memory and is written behind, unsynced: what a crash takes is applied
+again from the log, which is compacted only up to what :meth:`StateStore.sync` made durable.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from attrs import define, field
 
 from uring.raft.types import ConfState, SnapshotMeta
-from uring.store.failures import Health, StoreDamaged
+from uring.store.failures import Health, StoreDamaged, StoreFailed
 from uring.store.leveldb import MIB, STATE_WRITE_BUFFER, Database, flush, open_database, read
-from uring.store.recent import RECORD_OVERHEAD, UNKNOWN, RecentRecords
+from uring.store.pending import PENDING_BYTES, Generation, Pending
+from uring.store.recent import UNKNOWN, RecentRecords
 from uring.store.records import (
     APPLIED,
     CONF_STATE,
@@ -43,12 +45,29 @@ WANT_SYNC_BYTES = 8 * MIB
 """Unsynced state from which :attr:`StateStore.wants_sync` is True."""
 
 FLUSH_BYTES = STATE_WRITE_BUFFER // 2
-"""Unsynced state from which commits are synced one by one until a flush is through.
+"""Unsynced state from which writes are synced one by one until a flush is through.
 
 LevelDB starts a new write-ahead log when its memtable is full and never syncs the old one.  After
 a power loss the old one could lack its end while the new one has its beginning: a hole.  With
-every commit synced from half the memtable on, the old log is always whole when it is left.
+every write synced from half the memtable on, the old log is always whole when it is left.
 """
+
+
+@define(eq=False)
+class WriteJob:
+    """Gives LevelDB what had gathered when the job was made; ``write`` is for a disk thread."""
+
+    _store: StateStore
+    _generations: list[Generation]
+
+    def write(self) -> None:
+        """Write, unsynced (disk thread); once only.  Raises :exc:`StoreFailed`."""
+        for generation in self._generations:
+            self._store._write(generation)
+
+    def done(self) -> None:
+        """Let go of what LevelDB has now (reactor thread)."""
+        self._store._forget_written()
 
 
 @define(eq=False)
@@ -56,16 +75,19 @@ class SyncJob:
     """Makes durable what was committed when the job was made; ``write`` is for a disk thread."""
 
     _store: StateStore
+    _written: WriteJob
     applied: tuple[int, int]
     _generation: int
     _counted: int
 
     def write(self) -> None:
-        """Flush and sync (disk thread).  Raises :exc:`StoreFailed`."""
+        """Write, flush and sync (disk thread).  Raises :exc:`StoreFailed`."""
+        self._written.write()
         self._store._flush(self.applied, self._generation)
 
     def done(self) -> None:
         """Raise ``synced_index`` (reactor thread)."""
+        self._written.done()
         self._store._show_synced(self.applied[0], self._generation, self._counted)
 
 
@@ -108,10 +130,17 @@ class StateStore:
     instance_id: bytes = field(default=b"", init=False)
     _generation: int = field(default=0, init=False)
     _unsynced: int = field(default=0, init=False)
+    gather_bytes: int = PENDING_BYTES
+    """What may gather before it is to be written."""
+    before_write: Callable[[], None] | None = None
+    """Called before commits go to LevelDB: what must not be behind it."""
+    _pending: Pending = field(factory=Pending, init=False)
     _recent: RecentRecords = field(factory=RecentRecords, init=False)
-    # LevelDB must not be closed in one thread while another is inside it.
-    _gate: threading.Lock = field(factory=threading.Lock, init=False)
+    """What was read, or written and has left :attr:`_pending`."""
+    # LevelDB must not be closed in one thread while another is inside it.  Taken in this order.
     _flushing: threading.Lock = field(factory=threading.Lock, init=False)
+    _writing: threading.Lock = field(factory=threading.Lock, init=False)
+    _gate: threading.Lock = field(factory=threading.Lock, init=False)
 
     def load(self) -> None:
         """Read the small records.  Raises :exc:`StoreFailed`."""
@@ -132,15 +161,18 @@ class StateStore:
         self.synced_index = self.applied_index
         self._unsynced = 0
         self._recent.clear()
+        self._pending.clear()
 
     # -- reading -----------------------------------------------------------------------------
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value under ``key``, or None.  Raises :exc:`StoreFailed`."""
         self.health.check()
-        recent = self._recent.get(key)
-        if recent is not UNKNOWN:
-            return recent
+        known = self._pending.get(key)
+        if known is UNKNOWN:
+            known = self._recent.get(key)
+        if known is not UNKNOWN:
+            return known
         with self._gate, self.health.guard():
             value = read(self.db, DATA + key)
         self._recent.keep(key, value)
@@ -152,6 +184,7 @@ class StateStore:
         Reads a few hundred at a time, fewer of large ones, and what is committed meanwhile may
         show.  Raises :exc:`StoreFailed`.
         """
+        self.write_all()
         return iterate(lambda: self.db, self._gate, self.health, prefix, start)
 
     @property
@@ -175,35 +208,73 @@ class StateStore:
         addresses: Mapping[int, str] | None,
         level: int | None,
     ) -> None:
-        """Write a transaction (see :meth:`StateTransaction.commit`, its only caller)."""
+        """Take a transaction (see :meth:`StateTransaction.commit`, its only caller)."""
         if generation != self._generation:
             raise RuntimeError("a snapshot was installed since the transaction began")
         if applied[0] < self.applied_index:
             raise ValueError(f"applied index falls from {self.applied_index} to {applied[0]}")
-        size = sum(map(len, writes)) + sum(map(len, filter(None, writes.values())))
-        size += len(writes) * RECORD_OVERHEAD
-        with self._gate, self.health.guard():
-            self._unsynced += size + 4 * RECORD_OVERHEAD
-            must_sync = self._unsynced > FLUSH_BYTES
-            with self.db.write_batch(transaction=True, sync=must_sync) as batch:
-                for key, value in writes.items():
+        young = self._pending.young
+        young.add(writes, applied)
+        self.applied_index, self.applied_term = applied
+        if conf_state is not None:
+            young.conf_state = self.conf_state = conf_state
+        if addresses is not None:
+            young.addresses = self.member_addresses = addresses
+        if level is not None:
+            young.level = self.level = level
+        # What a node must know when it starts is written at once.  Where a thread does not come to
+        # write, it is waited for.
+        must_write = not (conf_state is None and addresses is None and level is None)
+        if must_write or (self._pending.leaving and young.is_full(self.gather_bytes)):
+            self.write_all()
+
+    @property
+    def wants_write(self) -> bool:
+        """True when so much has gathered that a :meth:`write` is due."""
+        return not self._pending.leaving and self._pending.young.is_full(self.gather_bytes)
+
+    def write(self) -> WriteJob:
+        """Make the job that gives LevelDB all that was committed.  Raises :exc:`StoreFailed`."""
+        self.health.check()
+        if not self._pending.young.is_empty:
+            if self.before_write is not None:
+                self.before_write()
+            leaving = self._pending.turn_over()
+            self._unsynced += leaving.exact_size()
+            leaving.must_sync = self._unsynced > FLUSH_BYTES
+        return WriteJob(self, list(self._pending.leaving))
+
+    def write_all(self) -> None:
+        """Give LevelDB all that was committed now.  Raises :exc:`StoreFailed`."""
+        if self._pending.leaving or not self._pending.young.is_empty:
+            job = self.write()
+            job.write()
+            job.done()
+
+    def _write(self, generation: Generation) -> None:
+        """Write ``generation`` if that was not done; in any thread."""
+        with self._writing:
+            if generation.written or generation.applied is None:
+                return
+            sync = generation.must_sync
+            with self.health.guard(), self.db.write_batch(transaction=True, sync=sync) as batch:
+                for key, value in generation.writes.items():
                     if value is None:
                         batch.delete(DATA + key)
                     else:
                         batch.put(DATA + key, value)
-                batch.put(APPLIED, encode_place(APPLIED, *applied))
-                if conf_state is not None:
-                    batch.put(CONF_STATE, encode_conf_state(conf_state))
-                if addresses is not None:
-                    batch.put(MEMBERS, encode_members(addresses))
-                if level is not None:
-                    batch.put(LEVEL, encode_version(LEVEL, level))
-            self.applied_index, self.applied_term = applied
-            self.conf_state = self.conf_state if conf_state is None else conf_state
-            if addresses is not None:
-                self.member_addresses = addresses
-            self.level = self.level if level is None else level
-            self._recent.update(writes, size)
+                batch.put(APPLIED, encode_place(APPLIED, *generation.applied))
+                if generation.conf_state is not None:
+                    batch.put(CONF_STATE, encode_conf_state(generation.conf_state))
+                if generation.addresses is not None:
+                    batch.put(MEMBERS, encode_members(generation.addresses))
+                if generation.level is not None:
+                    batch.put(LEVEL, encode_version(LEVEL, generation.level))
+            generation.written = True
+
+    def _forget_written(self) -> None:
+        for generation in self._pending.written():
+            self._recent.update(generation.writes, generation.size)
 
     # -- durability ----------------------------------------------------------------------------
 
@@ -218,9 +289,9 @@ class StateStore:
         It may wait for a compaction of LevelDB, so it belongs in a disk thread that the log does
         not use.  Raises :exc:`StoreFailed`.
         """
-        self.health.check()
+        written = self.write()
         applied = (self.applied_index, self.applied_term)
-        return SyncJob(self, applied, self._generation, self._unsynced)
+        return SyncJob(self, written, applied, self._generation, self._unsynced)
 
     def _flush(self, applied: tuple[int, int], generation: int) -> None:
         with self._flushing, self.health.guard():
@@ -240,12 +311,14 @@ class StateStore:
 
     def snapshot_reader(self) -> SnapshotReader:
         """Hold the state of now for streaming; close the reader when it is no longer needed."""
+        self.write_all()
         with self._gate, self.health.guard():
             snapshot = self.db.snapshot()
         return SnapshotReader(snapshot, self._gate, self.health, self.snapshot_meta)
 
     def view(self) -> StateView:
         """Return the machines' data as they are now, for reading at leisure; close it."""
+        self.write_all()
         with self._gate, self.health.guard():
             snapshot = self.db.snapshot()
         return StateView(snapshot, self._gate, self.health)
@@ -267,7 +340,7 @@ class StateStore:
         return InstallJob(self, writer)
 
     def _install(self, writer: SnapshotWriter) -> None:
-        with self._flushing, self._gate, self.health.guard():
+        with self._flushing, self._writing, self._gate, self.health.guard():
             self._generation += 1
             self.db.close()
             swap_in(self._directory)
@@ -278,6 +351,9 @@ class StateStore:
         writer.remove_old()
 
     def close(self) -> None:
-        """Close the database; jobs must have ended."""
-        with self._flushing, self._gate:
+        """Write what gathered and close the database; jobs must have ended."""
+        if self.health.failure is None:
+            with contextlib.suppress(StoreFailed):  # the log has it
+                self.write_all()
+        with self._flushing, self._writing, self._gate:
             self.db.close()
