@@ -20,6 +20,7 @@ from uring.machines.commands import (
 )
 from uring.machines.events import KeyDeleted
 from uring.machines.limits import LEASE_TTL_MS_MAX, LEASE_TTL_MS_MIN
+from uring.machines.ring.commands import Refused
 
 
 class LeaseTests(TxnTestCase):
@@ -42,7 +43,7 @@ class LeaseTests(TxnTestCase):
             self.assertIsInstance(self.one(Grant(ttl)), Invalid)
         self.patch(leases, "LEASES_MAX", 2)
         self.apply(Grant(5000), Grant(5000))
-        self.assertIsInstance(self.one(Grant(5000)), Invalid)
+        self.assertIsInstance(self.one(Grant(5000)), Refused)
         self.apply(Revoke(1))
         self.assertEqual(self.one(Grant(5000)), Lease(3, 5000, True))
 
@@ -52,7 +53,7 @@ class LeaseTests(TxnTestCase):
         self.apply(Grant(5000))
         self.hang("a", 1)
         refused = self.one(Txn([], [PutOp("x", b"1"), PutOp("b", b"1", 1)]))
-        self.assertIsInstance(refused, Invalid)
+        self.assertIsInstance(refused, Refused)
         self.assertIsNone(self.machines.query(self.state, Get("x")))
 
     def test_revoked(self) -> None:

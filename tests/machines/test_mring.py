@@ -24,6 +24,7 @@ from uring.machines.commands import (
 )
 from uring.machines.events import encode
 from uring.machines.limits import NODE_NAME_BYTES_MAX, RING_NODES_MAX, RING_SIZE_MAX
+from uring.machines.ring.commands import Refused
 from uring.machines.turn import Turn
 
 
@@ -187,7 +188,7 @@ class NodesTests(RingTestCase):
         """A ring is full at its bound, and takes a node again once another has gone."""
         for number in range(RING_NODES_MAX):
             self.apply(AddNode(f"n{number}"))
-        self.assertIsInstance(self.unchanged(AddNode("more")), Invalid)
+        self.assertIsInstance(self.unchanged(AddNode("more")), Refused)
         self.apply(RemoveNode("n0"))
         self.assertIsInstance(self.apply(AddNode("more")), Ring)
 

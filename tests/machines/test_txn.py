@@ -38,6 +38,7 @@ from uring.machines.limits import (
     VALUE_BYTES_MAX,
 )
 from uring.machines.proposal import Proposal, encode
+from uring.machines.ring.commands import Refused
 from uring.machines.table import Machines
 from uring.machines.values import Found, text
 
@@ -132,8 +133,6 @@ class TxnTests(TxnTestCase):
             Txn([], [put, PutOp("", b"")]),
             Txn([], [put], [PutOp("k" * (KEY_BYTES_MAX + 1), b"")]),
             Txn([], [put, PutOp("b", bytes(VALUE_BYTES_MAX + 1))]),
-            Txn([], [put, PutOp("b", b"", 77)]),
-            Txn([], [put, PutOp("b", b"", -1)]),
             Txn([Compare("a", "size", "=", 0)], [put]),
             Txn([Compare("a", "revision", "==", 0)], [put]),
             Txn([Compare("a", "revision", "=", b"0")], [put]),
@@ -141,6 +140,8 @@ class TxnTests(TxnTestCase):
             Txn([], [put] * (TXN_OPERATIONS_MAX + 1)),
         ):
             self.assertIsInstance(self.one(txn), Invalid, txn)
+        for lease in (77, -1):
+            self.assertIsInstance(self.one(Txn([], [put, PutOp("b", b"", lease)])), Refused)
         self.assertIsNone(self.machines.query(self.state, Get("a")))
 
     def test_bytes(self) -> None:

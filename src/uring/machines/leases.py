@@ -22,6 +22,7 @@ from uring.machines.limits import (
     LEASE_TTL_MS_MIN,
     LEASES_MAX,
 )
+from uring.machines.ring.commands import Refused
 from uring.machines.turn import Turn
 
 LeaseCommand: TypeAlias = Grant | KeepAlive | Revoke | Expire
@@ -107,7 +108,7 @@ def grant(transaction: Transaction, command: Grant, turn: Turn) -> Result:
     record = transaction.get(_COUNTERS)
     last, count = (0, 0) if record is None else _PAIR.unpack(record)
     if count >= LEASES_MAX:
-        return Invalid(f"there are {LEASES_MAX} leases already; revoke some")
+        return Refused("conflict", f"there are {LEASES_MAX} leases already; revoke some")
     transaction.put(_COUNTERS, _PAIR.pack(last + 1, count + 1))
     return _noted(transaction, Lease(last + 1, command.ttl_ms, True), 0, turn)
 

@@ -10,6 +10,7 @@ from uring.machines import keys, leases
 from uring.machines.base import Readable, Transaction
 from uring.machines.commands import Compare, DeleteOp, Invalid, Op, PutOp, Result, Txn, TxnDone
 from uring.machines.limits import TXN_OPERATIONS_MAX, VALUE_BYTES_MAX
+from uring.machines.ring.commands import Refused
 from uring.machines.turn import Turn
 from uring.machines.values import Found, found, value_of
 
@@ -31,7 +32,7 @@ def apply(transaction: Transaction, command: Txn, turn: Turn) -> Result:
     branch = command.then if succeeded else command.otherwise
     wrong = _lease_problem(transaction, branch)
     if wrong:
-        return Invalid(wrong)
+        return Refused("conflict", wrong)
     results = tuple(_run(transaction, op, turn) for op in branch)
     return TxnDone(succeeded, turn.revision, results)
 

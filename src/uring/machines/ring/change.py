@@ -70,13 +70,11 @@ def name_problem(name: str) -> str:
     return ""
 
 
-def _value_problem(wish: Wish, strategy: str) -> str:
+def _value_problem(wish: Wish) -> str:
     weights = [each.weight for each in wish.add] + [weight for _, weight in wish.weights]
     zones = [each.zone for each in wish.add] + [zone for _, zone in wish.zones]
     if any(not 1 <= weight <= NODE_WEIGHT_MAX for weight in weights):
         return f"a weight is a whole number from 1 to {NODE_WEIGHT_MAX}; for none, remove the node"
-    if strategy == "continuous" and (any(weight != 1 for weight in weights) or any(zones)):
-        return 'the strategy "continuous" knows neither weights nor zones; "minimal" does'
     for zone in zones:
         if zone and name_problem(zone):
             return f"a zone's name has at most {NODE_NAME_BYTES_MAX} bytes of UTF-8"
@@ -85,16 +83,22 @@ def _value_problem(wish: Wish, strategy: str) -> str:
     return next(filter(None, map(name_problem, names)), "")
 
 
-def _contradiction(ring: State, wish: Wish) -> Refused | Invalid | None:
+def _contradiction(ring: State, wish: Wish) -> Refused | None:
     """Return what is wrong with a wish for this ring."""
     added, removed = [each.name for each in wish.add], list(wish.remove)
     present = {node.name for node in ring.nodes}
     if len({*added, *removed}) < len(added) + len(removed):
-        return Invalid("a node is named twice; add it or remove it, once")
+        return Refused("conflict", "a node is named twice; add it or remove it, once")
     for pairs in (wish.weights, wish.zones):
         named = [name for name, _ in pairs]
         if len(set(named)) < len(named) or set(named) & {*added, *removed}:
-            return Invalid("a node is named twice; give what is added its weight and zone there")
+            return Refused(
+                "conflict", "a node is named twice; give what is added its weight and zone there"
+            )
+    if ring.strategy == "continuous" and _is_uneven(wish):
+        return Refused(
+            "conflict", 'the strategy "continuous" knows neither weights nor zones; "minimal" does'
+        )
     known = next((name for name in added if name in present), None)
     if known is not None:
         return Refused("conflict", f"{known!r} is a node of the ring already")
@@ -102,8 +106,14 @@ def _contradiction(ring: State, wish: Wish) -> Refused | Invalid | None:
         if name not in present:
             return Refused("unknown", f"{name!r} is no node of the ring")
     if len(present) + len(added) - len(removed) > RING_NODES_MAX:
-        return Invalid(f"a ring has at most {RING_NODES_MAX} nodes")
+        return Refused("conflict", f"a ring has at most {RING_NODES_MAX} nodes")
     return None
+
+
+def _is_uneven(wish: Wish) -> bool:
+    weights = [*(each.weight for each in wish.add), *(weight for _, weight in wish.weights)]
+    zones = [*(each.zone for each in wish.add), *(zone for _, zone in wish.zones)]
+    return any(weight != 1 for weight in weights) or any(zones)
 
 
 def _nodes_after(ring: State, wish: Wish) -> tuple[Node, ...]:
@@ -127,7 +137,7 @@ def _nodes_after(ring: State, wish: Wish) -> tuple[Node, ...]:
 
 def work_out(state: Readable, ring: State, wish: Wish) -> Outcome | Refused | Invalid:
     """Return the ring as ``wish`` would make it, or why it cannot."""
-    problem = _value_problem(wish, ring.strategy)
+    problem = _value_problem(wish)
     if problem:
         return Invalid(problem)
     contradiction = _contradiction(ring, wish)
