@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.node import make_bench
-from uring.errors import Conflict, NotFound, OutcomeUnknown, Unavailable
+from uring.errors import Conflict, NotFound, OutcomeUnknown, StillLearning, Unavailable
 from uring.machines.commands import Old, Put
 from uring.machines.levels import LEVEL
 from uring.members import Member, decode_member, encode_member, load_member
@@ -136,6 +136,16 @@ class AddTests(AdministrationTestCase):
         self.assertEqual(self.bench.node.raft.conf_state.learners, (2,))
         self.catch_up(2)
         self.assertEqual(self.bench.node.raft.conf_state.voters, (1, 2))
+
+    def test_newcomer_that_is_not_there(self) -> None:
+        """Where nobody listens nobody waits for more than an election time-out."""
+        self.bench.mesh.away = {2}
+        done = self.bench.node.add_member(2, "127.0.0.1:8082")
+        for _ in range(30):
+            self.bench.pass_time(0.05)
+            self.bench.settle()
+        self.failureResultOf(done, StillLearning)
+        self.assertEqual(self.bench.node.raft.conf_state.learners, (2,))
 
     def test_newcomer_met_by_another_member(self) -> None:
         """A follower tells the leader whom it has met, so that any node can be asked."""

@@ -70,6 +70,12 @@ class Unavailable(UringError):
     code = 503
 
 
+class StillLearning(Unavailable):
+    """A member was added and does not vote yet: it will once it has caught up, by itself."""
+
+    code = 202
+
+
 class Overloaded(Unavailable):
     """Too much is waiting: nothing was done, try again in ``retry_after`` seconds."""
 

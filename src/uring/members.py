@@ -21,6 +21,7 @@ from uring.errors import (
     Conflict,
     NotFound,
     OutcomeUnknown,
+    StillLearning,
     Unavailable,
     UringError,
 )
@@ -46,7 +47,7 @@ Action = Literal["add", "remove", "remove-forced", "transfer"]
 REMIND_SECONDS = 0.5
 """How often a node that does not lead tells the leader again what it was asked for."""
 _ERRORS: dict[int, type[UringError]] = {
-    error.code: error for error in (BadRequest, NotFound, Conflict, Unavailable)
+    error.code: error for error in (BadRequest, NotFound, Conflict, StillLearning, Unavailable)
 }
 
 
@@ -131,6 +132,8 @@ class Goal:
     waiting: list[Deferred[None]] = field(factory=list)
     doubted: float | None = None
     """Since when a removal has seemed to leave too few live voters."""
+    alone: float | None = None
+    """Since when a newcomer has been a learner that is not connected."""
     begun: bool = False
     """Whether a transfer was begun.  A second attempt would keep writes waiting again."""
     reminded: float = float("-inf")
@@ -308,7 +311,7 @@ class Administration:
         for goal in list(self._goals.values()):
             if self._reached(goal):
                 self._settle(goal, None)
-            elif goal.deadline <= now:
+            elif goal.deadline <= now or self._is_alone(goal, now):
                 self._settle(goal, self._too_late(goal))
             else:
                 self._pursue(goal)
@@ -321,9 +324,18 @@ class Administration:
         for goal in list(self._goals.values()):
             self._settle(goal, self._too_late(goal))
 
+    def _is_alone(self, goal: Goal, now: float) -> bool:
+        """Tell whether there is nobody to wait for where a newcomer is said to listen."""
+        is_learner = goal.node_id in self.node.raft.conf_state.learners
+        if goal.action != "add" or not is_learner or goal.node_id in self.node.mesh.connected():
+            goal.alone = None
+            return False
+        goal.alone = now if goal.alone is None else goal.alone
+        return now - goal.alone >= self.node.settings.election
+
     def _too_late(self, goal: Goal) -> UringError:
         if goal.action == "add" and goal.node_id in self.node.raft.conf_state.learners:
-            return Unavailable(
+            return StillLearning(
                 f"node {goal.node_id} was added as a learner and has not caught up yet; "
                 "it will be promoted by itself when it has"
             )

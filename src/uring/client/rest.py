@@ -13,6 +13,7 @@ from uring.client.tls import Trust
 from uring.client.transport import Transport
 from uring.client.watch import Watch
 from uring.client.websocket import WebSocketSession, connect
+from uring.errors import Unavailable
 
 DEFAULT_ENDPOINT = "127.0.0.1:8080"
 
@@ -120,13 +121,16 @@ class Client(ServiceClient):
         return answer.expect(200, 404).code == 200
 
     async def add_member(self, node_id: int, address: str | None = None) -> None:
-        """Add a member, once that is committed.
+        """Add a member, and wait until it votes.
 
         ``address`` is where it listens, needed only if it has not said hello yet.  Raises Conflict
-        if it has not, and no address was given.
+        if it has not, and no address was given; Unavailable if it is a learner by now, and becomes
+        a voter by itself once it has caught up.
         """
         body = None if address is None else {"address": address}
-        (await self._ask("POST", f"/node/{int(node_id)}", body)).expect(200, 201)
+        reply = await self._ask("POST", f"/node/{int(node_id)}", body)
+        if reply.expect(200, 201, 202).code == 202:
+            raise Unavailable(reply.json["detail"])
 
     register = add_member
 
