@@ -24,6 +24,8 @@ ROUTES: list[tuple[str, str, Any, str, bool]] = [
     ("GET", "/livez", None, NOBODY, True),
     ("GET", "/readyz?verbose", None, NOBODY, True),
     ("GET", "/version", None, NOBODY, True),
+    ("GET", "/openapi.json", None, NOBODY, True),
+    ("GET", "/asyncapi.json", None, NOBODY, True),
     ("GET", "/dashboard", None, NOBODY, True),
     ("GET", "/dashboard/style.css", None, NOBODY, True),
     ("GET", "/dashboard/app.js", None, NOBODY, True),
@@ -74,7 +76,6 @@ ROUTES: list[tuple[str, str, Any, str, bool]] = [
     ("DELETE", "/kv/q/a", None, WRITE, False),
     ("DELETE", "/data/p/a", None, WRITE, True),
     ("DELETE", "/data/q/a", None, WRITE, False),
-    ("DELETE", "/kv", None, READ, True),  # which is always a 404
     ("POST", "/kv", [{"Get": {"key": "p/a"}}], READ, True),
     ("GET", "/kv?prefix=p/", None, READ, True),
     ("GET", "/kv?prefix=p/a", None, READ, True),

@@ -79,7 +79,7 @@ class BadMessageTests(SiteTestCase):
             b"true",
             b"null",
             b"[]",
-            b"1e3",
+            b"1e-3",
             b"18446744073709551616",
             b"-9223372036854775809",
             b"9" * 5000,
@@ -99,8 +99,14 @@ class BadMessageTests(SiteTestCase):
 
     async def test_sizes(self) -> None:
         """A ring's size is a whole number in range."""
-        for size in (b"0", b"-1", b"9223372036854775808", b'"64"', b"64.0", b"true", b"16777217"):
+        for size in (b"0", b"-1", b"9223372036854775808", b'"64"', b"64.5", b"true", b"16777217"):
             await self.refused(b'{"SetSize":{"rid":1,"size":%s}}' % size, rid=1, protocol="MRing")
+
+    async def test_whole_numbers(self) -> None:
+        """5.0 and 5e0 are the number 5, as in every JSON."""
+        socket = await self.websocket("MRing")
+        answer = await socket.ask(b'{"SetSize":{"rid":5e0,"size":64.0}}')
+        self.assertEqual(answer, {"rid": 5, "code": 200, "data": 64})
 
     async def test_nodes(self) -> None:
         """A node of the ring has a name."""

@@ -204,7 +204,7 @@ class SameAnswerTests(SiteTestCase):
         self.assertEqual((head.code, head.body), (200, b""))
         self.assertEqual(head.headers["content-length"], got.headers["content-length"])
         options = await self.request("OPTIONS", "/kv/k")
-        self.assertEqual(options.headers["allow"], "DELETE, GET, HEAD, OPTIONS, POST")
+        self.assertEqual(options.headers["allow"], "DELETE, GET, HEAD, OPTIONS, POST, PUT")
 
     async def test_no_room_for_old_clients(self) -> None:
         """HTTP/1.0 and Connection: close are answered and closed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.http import SiteTestCase, complete, parse
-from uring.errors import OutcomeUnknown, Overloaded, Unavailable
+from uring.errors import OutcomeUnknown, Overloaded, StillLearning, Unavailable
 
 
 class NodeRouteTests(SiteTestCase):
@@ -32,8 +32,23 @@ class NodeRouteTests(SiteTestCase):
             self.assertEqual((await self.request("POST", f"/{root}/2")).code, 200)
             self.assertEqual((await self.request("DELETE", f"/{root}/2")).code, 200)
             self.assertEqual((await self.request("DELETE", f"/{root}/2")).code, 404)
-        self.assertEqual((await self.request("DELETE", "/node/1")).code, 409)
-        self.assertEqual((await self.request("DELETE", "/node/1?force=true")).code, 200)
+
+    async def test_node_that_is_asked(self) -> None:
+        """A node does not remove itself, by force or not: it could not serve its own client."""
+        self.gateway.known[2] = "127.0.0.1:8082"
+        for query in ("", "?force=true"):
+            response = await self.request("DELETE", f"/node/1{query}")
+            self.assertEqual(response.code, 409)
+            self.assertIn("ask another member", response.json()["detail"])
+        self.assertEqual((await self.request("DELETE", "/node/2")).code, 200)
+
+    async def test_learner(self) -> None:
+        """A member that does not vote yet is accepted, not unavailable: it was added."""
+        self.gateway.error = StillLearning("node 2 is a learner")
+        response = await self.request("POST", "/node/2", {"address": "127.0.0.1:8082"})
+        self.assertEqual(
+            (response.code, response.json()), (202, {"id": 2, "detail": "node 2 is a learner"})
+        )
 
     async def test_leader(self) -> None:
         """Leadership can be handed to a member."""

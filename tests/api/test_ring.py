@@ -49,7 +49,7 @@ class RingRestTests(SiteTestCase):
             ({"weights": {"n2": 1}}, 404),
             ({"weights": {"n1": 1.5}}, 400),
             ({"weights": [1]}, 400),
-            ({"add": ["x", "x"]}, 400),
+            ({"add": ["x", "x"]}, 409),
             ({"add": [{"name": "x", "weight": 0}]}, 400),
             ({"add": [""]}, 400),
             ({"add": ["x"] * 5000}, 400),

@@ -252,7 +252,6 @@ class TxnTests(ServiceTestCase):
             {"then": [put, {"Put": {"key": "", "store": "1"}}]},
             {"then": [put, {"Put": {"key": "b", "store": 1}}]},
             {"then": [put, {"Put": {"key": "b", "store": {"base64": "*"}}}]},
-            {"then": [put, {"Put": {"key": "b", "store": "1", "lease": 9}}]},
             {"then": [put, {"Put": {"key": "b", "store": "1", "lease": -1}}]},
             {"then": [put], "or": []},
             {"then": [put], "compare": [{"key": "a", "target": "age", "to": 1}]},
@@ -264,6 +263,8 @@ class TxnTests(ServiceTestCase):
             response = await self.request("POST", "/txn", body)
             self.assertEqual(response.code, 400, (body, response.body))
             self.assertTrue(response.json()["detail"])
+        hanging = {"then": [put, {"Put": {"key": "b", "store": "1", "lease": 9}}]}
+        self.assertEqual((await self.request("POST", "/txn", hanging)).code, 409)
         self.assertEqual((await self.request("GET", "/kv/a")).code, 404)
 
 
@@ -291,9 +292,11 @@ class LeaseTests(ServiceTestCase):
         for lease in ("0", "-1", "x", str(2**63), "1e3", "%31%00"):
             response = await self.request("GET", f"/lease/{lease}")
             self.assertEqual(response.code, 400, lease)
-        for query in ("lease=0", "lease=x", "lease=1&lease=2", "lease=7"):
+        for query in ("lease=0", "lease=x", "lease=1&lease=2"):
             response = await self.request("POST", f"/kv/a?{query}", {"value": "1"})
             self.assertEqual(response.code, 400, (query, response.body))
+        response = await self.request("POST", "/kv/a?lease=7", {"value": "1"})
+        self.assertEqual(response.code, 409)
         made = await self.request("POST", "/lease", {"ttl": 60})
         self.assertEqual(made.code, 201)
         self.assertEqual((await self.request("DELETE", "/kv/a?lease=1")).code, 400)
@@ -346,7 +349,6 @@ class SocketTests(ServiceTestCase):
         bad: list[dict[str, Any]] = [
             {"Txn": {"rid": 1}},
             {"Txn": {"rid": 1, "then": [{"Put": {"key": "", "store": "1"}}]}},
-            {"Txn": {"rid": 1, "then": [{"Put": {"key": "a", "store": "1", "lease": 9}}]}},
             {"List": {"rid": 1, "limit": 0}},
             {"List": {"rid": 1, "cursor": "\x00"}},
             {"Look": {"rid": 1, "key": ""}},
@@ -358,4 +360,6 @@ class SocketTests(ServiceTestCase):
         for message in bad:
             answer = await socket.ask(message)
             self.assertEqual((answer["rid"], answer["code"]), (1, 400), message)
+        hanging = {"Txn": {"rid": 1, "then": [{"Put": {"key": "a", "store": "1", "lease": 9}}]}}
+        self.assertEqual((await socket.ask(hanging))["code"], 409)
         self.assertEqual((await socket.ask({"Get": {"rid": 2, "key": "a"}}))["code"], 404)

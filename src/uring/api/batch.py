@@ -10,7 +10,8 @@ from attrs import define, field
 from msgspec import UNSET
 
 from uring.api import decode, replies
-from uring.api.messages import RID_MAX, RID_MIN, Plain, PlainArgs
+from uring.api.fields import RID_MAX, RID_MIN
+from uring.api.messages import Plain, PlainArgs
 from uring.errors import OutcomeUnknown
 
 PUT_QUOTES = 12

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from uring.errors import BadRequest
+from uring.errors import BadRequest, Conflict
 from uring.machines.limits import (
+    ADDRESS_BYTES_MAX,
     KEY_BYTES_MAX,
     NODE_NAME_BYTES_MAX,
     RING_SIZE_MAX,
@@ -20,7 +21,8 @@ from uring.machines.limits import (
 T = TypeVar("T")
 
 _DIGITS_MAX = 20
-"""As many as 2**64 has."""
+"""As many as 2**64 has.  A whole number with more is none that we could mean."""
+_WHOLE_MAX = 1 << 63
 
 _STRUCTURE_BYTES_MAX = 1024
 """What a message may have beside its texts and spaces; our longest has about a hundred bytes."""
@@ -32,7 +34,6 @@ _LIST = re.compile(rb"[ \t\r\n]*\[")
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 """One without an end reaches to the message's end: a search that fails would begin anew at every
 quote, and take the square of the message's length."""
-_ADDRESS_BYTES_MAX = 300
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -42,17 +43,16 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _integer(text: str) -> int:
-    if len(text) > _DIGITS_MAX:
-        raise BadRequest(f"a number has more than {_DIGITS_MAX} digits")
-    return int(text)
+def _integer(text: str) -> int | float:
+    return int(text) if len(text) <= _DIGITS_MAX else _float(text)
 
 
-def _float(text: str) -> float:
+def _float(text: str) -> int | float:
+    """Return a number; to JSON, 5.0 and 5 are the same."""
     number = float(text)
     if not math.isfinite(number):
         raise BadRequest("a number is out of range")
-    return number
+    return int(number) if number.is_integer() and abs(number) < _WHOLE_MAX else number
 
 
 def _constant(text: str) -> Any:
@@ -149,10 +149,19 @@ def check_value(value: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """Return ``name`` if a node of the ring may have it."""
-    if not 0 < len(name.encode()) <= NODE_NAME_BYTES_MAX:
-        raise BadRequest(f"a node's name must have 1 to {NODE_NAME_BYTES_MAX} bytes")
-    return name
+    """Return ``name`` if a node of the ring, or a zone, may have it."""
+    if not name:
+        raise BadRequest("a node's name must not be empty")
+    return check_short(name, NODE_NAME_BYTES_MAX, "a name")
+
+
+def check_short(text: str, bytes_max: int, what: str) -> str:
+    """Return ``text`` if it has few bytes, by a rule that can be told in characters."""
+    if len(text) > (bytes_max if text.isascii() else bytes_max // 4):
+        raise BadRequest(
+            f"{what} has at most {bytes_max} characters of ASCII, or {bytes_max // 4} of any"
+        )
+    return text
 
 
 def check_size(size: int) -> int:
@@ -176,12 +185,19 @@ def check_member_id(node_id: int) -> int:
     return node_id
 
 
+def check_other(node_id: int, asked: int) -> None:
+    """Refuse to remove the node that is asked: afterwards it could serve nobody, not even its
+    answer would be sure to arrive."""
+    if node_id == asked:
+        raise Conflict(f"a node does not remove itself; ask another member to remove node {asked}")
+
+
 def check_address(address: str) -> str:
     """Return ``address`` if it is "host:port"."""
     host, _, port = address.rpartition(":")
     plain = address.isascii() and address.isprintable() and " " not in address
-    if not (host and plain and len(address) <= _ADDRESS_BYTES_MAX and port.isdecimal()):
+    if not (host and plain and len(address) <= ADDRESS_BYTES_MAX and port.isdecimal()):
         raise BadRequest('write the address as {"address": "host:port"}')
-    if len(port) > 5 or not 0 < int(port) < 65536:
+    if port.startswith("0") or len(port) > 5 or int(port) > 65535:
         raise BadRequest("a port is a whole number from 1 to 65535")
     return address

@@ -24,6 +24,8 @@ PUBLIC = frozenset(
         b"/livez",
         b"/readyz",
         b"/version",
+        b"/openapi.json",
+        b"/asyncapi.json",
         b"/dashboard",
         *(b"/dashboard/" + name.encode() for name in ASSETS),
     )

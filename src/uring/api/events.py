@@ -11,14 +11,15 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.web.http import Request
 from zope.interface import implementer
 
-from uring.api import decode, replies
+from uring.api import replies
 from uring.api.gateway import Gateway
+from uring.api.keys import option, text_option
 from uring.api.subscriptions import check_progress, check_start, items_of, text_of
 from uring.errors import BadRequest, UringError
 from uring.watch import Subscription, Told, Watch
 
 _PARAMETERS = {b"channel", b"prefix", b"from", b"snapshot", b"progress"}
-_PROGRESS = "10"
+_PROGRESS = 10.0
 
 
 def serve_events(request: Request, gateway: Gateway) -> Deferred[bytes] | bytes:
@@ -42,50 +43,36 @@ def _watch(request: Request) -> Watch:
     if unknown:
         known = ", ".join(sorted(name.decode() for name in _PARAMETERS))
         raise BadRequest(f"unknown parameter; known are {known}")
-    channel = _parameter(request, "channel")
+    channel = text_option(request.uri, "channel")
     if not channel:
         raise BadRequest("name the channel: GET /watch?channel=kv (or mring, uring)")
-    start = _number(_parameter(request, "from"), "from")
+    given = text_option(request.uri, "from")
+    start = None if given is None else _revision(given, "from")
     seen = request.getHeader(b"last-event-id")
-    if seen:
-        last = _number(seen.decode("latin-1"), "Last-Event-ID")
-        start = None if last is None else last + 1
-    snapshot = _parameter(request, "snapshot") or "false"
-    if snapshot not in ("true", "false"):
-        raise BadRequest("snapshot must be true or false")
-    progress = _parameter(request, "progress") or _PROGRESS
+    if seen is not None:
+        last = _revision(seen.decode("latin-1"), "Last-Event-ID")
+        # What has no ids has none that anybody could have seen: a browser sends that of another.
+        start = last + 1 if channel != "uring" else start
+    snapshot = option(request.uri, "snapshot", ("false", "true")) == "true"
+    progress = text_option(request.uri, "progress")
     try:
-        seconds = float(progress)
+        seconds = _PROGRESS if progress is None else float(progress)
     except ValueError:
         raise BadRequest("progress is a number of seconds") from None
     return Watch(
         channel=channel,
-        prefix=_parameter(request, "prefix"),
-        start=check_start(start),
+        prefix=text_option(request.uri, "prefix") or "",
+        start=start,
         # Who comes back after its snapshot goes on from there.
-        snapshot=snapshot == "true" and not seen,
+        snapshot=snapshot and seen is None,
         progress=check_progress(seconds),
     )
 
 
-def _parameter(request: Request, name: str) -> str:
-    given: list[bytes] = request.args.get(name.encode(), [])
-    if len(given) > 1:
-        raise BadRequest(f"give {name} once")
-    try:
-        text = given[0].decode() if given else ""
-    except UnicodeDecodeError:
-        raise BadRequest(f"{name} must spell UTF-8") from None
-    decode.check_text(text)
-    return text
-
-
-def _number(text: str, name: str) -> int | None:
-    if not text:
-        return None
+def _revision(text: str, name: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
         raise BadRequest(f"{name} is a revision: a whole number, 0 or more")
-    return int(text)
+    return check_start(int(text))
 
 
 @implementer(IPushProducer)

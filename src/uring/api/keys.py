@@ -18,6 +18,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from uring.api import conditional, decode, replies
 from uring.api.conditional import PLAIN, Conditions
+from uring.api.fields import Value
 from uring.api.gateway import Gateway
 from uring.api.limits import Limits
 from uring.api.replies import Answer
@@ -32,6 +33,9 @@ Reply: TypeAlias = Callable[[Answer], None]
 
 PREFIXES = (b"/kv/", b"/data/")
 METHODS = frozenset({b"GET", b"POST", b"PUT", b"DELETE"})
+_ALLOWED = b"DELETE, GET, HEAD, OPTIONS, POST, PUT"
+_ALLOWED_CAS = b"OPTIONS, POST"
+_CAS = b"/cas"
 _NUMBER = re.compile(rb"[0-9]{1,19}")
 _MEANT = (b"if-match", b"if-none-match", b"idempotency-key")
 """Headers that mean something for a key."""
@@ -41,14 +45,15 @@ _PLAIN_PUT_QUOTES = 4
 
 
 class PutBody(Struct, forbid_unknown_fields=True):
-    value: str
+    value: Value
 
 
 class CasBody(Struct, forbid_unknown_fields=True):
-    store: str
-    check: str | None = None
+    store: Value
+    check: Value | None = None
 
 
+_NO_CAS = replies.not_allowed(_ALLOWED_CAS, "escape the slash of a key that ends in /cas: %2Fcas")
 _MISSING = replies.refused(NotFound("no such key"))
 _PLAIN_PUT = msgspec.json.Decoder(PutBody)
 
@@ -74,7 +79,10 @@ class Keys:
         left out where none of them means anything for a key.
         """
         try:
-            root, key, cas = _key(method, uri)
+            root, key, cas = _key(uri)
+            if cas and method != b"POST":
+                reply(_NO_CAS)
+                return
             if method == b"GET":
                 self._get(key, uri, headers, reply)
                 return
@@ -198,8 +206,13 @@ class KeyResource(Resource):
         self.keys = keys
 
     def render(self, request: Any) -> Any:
-        """Answer a request with one of METHODS, or HEAD."""
+        """Answer a request with any method."""
         method = b"GET" if request.method == b"HEAD" else request.method
+        if method not in METHODS:
+            allowed = _ALLOWED_CAS if _is_cas(request.path) else _ALLOWED
+            options = method == b"OPTIONS"
+            request.answer(replies.options(allowed) if options else replies.not_allowed(allowed))
+            return NOT_DONE_YET
         headers = request.requestHeaders
         given = headers if any(map(headers.hasHeader, _MEANT)) else None
         self.keys.serve(method, request.uri, request.content.read(), request.answer, given)
@@ -248,10 +261,12 @@ def option(uri: bytes, name: str, allowed: tuple[str, ...]) -> str:
     return text
 
 
-def text_option(uri: bytes, name: str) -> str:
-    """Return a query parameter; empty if it is absent.  Raises BadRequest."""
+def text_option(uri: bytes, name: str) -> str | None:
+    """Return a query parameter; None if it is absent.  Raises BadRequest."""
     query = uri.partition(b"?")[2]
-    given = parse_qs(query, keep_blank_values=True).get(name.encode(), [b""]) if query else [b""]
+    given = parse_qs(query, keep_blank_values=True).get(name.encode(), []) if query else []
+    if not given:
+        return None
     if len(given) > 1:
         raise BadRequest(f"{name} may be given once")
     try:
@@ -263,7 +278,7 @@ def text_option(uri: bytes, name: str) -> str:
 def number(uri: bytes, name: str, default: int) -> int:
     """Return a query parameter that is a whole number.  Raises BadRequest."""
     text = text_option(uri, name)
-    if not text:
+    if text is None:
         return default
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
         raise BadRequest(f"{name} must be a whole number")
@@ -282,15 +297,20 @@ def text_after(uri: bytes, prefix: bytes) -> str:
     return text
 
 
-def _key(method: bytes, uri: bytes) -> tuple[str, str, bool]:
+def _is_cas(path: bytes) -> bool:
+    """Tell whether a path ends in /cas; that of a key which does so spells it %2Fcas."""
+    return path.endswith(_CAS) and path[: -len(_CAS)] + b"/" not in PREFIXES
+
+
+def _key(uri: bytes) -> tuple[str, str, bool]:
     """Return the first part of the path, the key, and whether it is compare-and-swap.
 
     A key is everything after /kv/ or /data/, slashes included.
     """
     root = "data" if uri.startswith(b"/data/") else "kv"
-    text = text_after(uri, f"/{root}/".encode())
-    cas = method == b"POST" and text.endswith("/cas") and len(text) > 4
-    key = text[:-4] if cas else text
+    path = uri.partition(b"?")[0]
+    cas = _is_cas(path)
+    key = text_after(path[: -len(_CAS)] if cas else path, f"/{root}/".encode())
     if not key:
         raise NotFound("name the key: /kv/{key}")
     return root, decode.check_key(key), cas

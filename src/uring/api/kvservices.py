@@ -7,27 +7,23 @@ from typing import Any
 
 from msgspec import Struct
 
-from uring.api import decode, pages, replies, txn
+from uring.api import decode, fields, pages, replies, txn
 from uring.errors import UringError
 from uring.machines.commands import Command, GetLease, Grant, KeepAlive, Look, Query, Revoke
 
 
-class KeyBody(Struct, forbid_unknown_fields=True, frozen=True):
-    key: str
-
-
 class ListBody(Struct, forbid_unknown_fields=True, frozen=True):
-    prefix: str = ""
-    cursor: str = ""
-    limit: int = pages.COUNT_DEFAULT
+    prefix: fields.Prefix = ""
+    cursor: fields.Cursor = ""
+    limit: fields.Count = pages.COUNT_DEFAULT
 
 
 class GrantBody(Struct, forbid_unknown_fields=True, frozen=True):
-    ttl: float
+    ttl: fields.Seconds
 
 
 class LeaseBody(Struct, forbid_unknown_fields=True, frozen=True):
-    lease: int
+    lease: fields.Lease
 
 
 def _lease(body: LeaseBody) -> int:
@@ -42,7 +38,7 @@ COMMANDS: dict[str, tuple[type[Struct], Callable[[Any], Command]]] = {
 }
 
 QUERIES: dict[str, tuple[type[Struct], Callable[[Any], Query]]] = {
-    "Look": (KeyBody, lambda body: Look(decode.check_key(body.key))),
+    "Look": (txn.KeyBody, lambda body: Look(decode.check_key(body.key))),
     "List": (ListBody, lambda body: pages.query(body.prefix, body.cursor, body.limit)),
     "Lease": (LeaseBody, lambda body: GetLease(_lease(body))),
 }

@@ -11,11 +11,10 @@ from typing import Annotated, Any, TypeAlias, cast
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from uring.api import kvservices, ring
+from uring.api import fields, kvservices, ring
+from uring.api.fields import RID_MAX, RID_MIN
 from uring.errors import BadRequest
 from uring.machines.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
-
-RID_MIN, RID_MAX = -(1 << 63), (1 << 64) - 1
 
 
 class _Args(Struct, forbid_unknown_fields=True, frozen=True):
@@ -23,72 +22,72 @@ class _Args(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Rid(_Args, frozen=True):
-    rid: int
+    rid: fields.Rid
 
 
 class SelectArgs(_Args, frozen=True):
-    rid: int
-    protocol: str
+    rid: fields.Rid
+    protocol: fields.Protocol
 
 
 class AsArgs(_Args, frozen=True):
-    protocol: str
+    protocol: fields.Protocol
     cmd: Raw
 
 
 class AuthArgs(_Args, frozen=True):
-    rid: int
+    rid: fields.Rid
     token: str
 
 
 class SubscribeArgs(_Args, frozen=True):
-    channel: str
-    rid: int | None = None
-    prefix: str | None = None
-    start: int | None = msgspec.field(name="from", default=None)
+    channel: fields.Channel
+    rid: fields.Rid | None = None
+    prefix: fields.Prefix | None = None
+    start: fields.Revision | None = msgspec.field(name="from", default=None)
     snapshot: bool = False
-    progress: float = 10.0
+    progress: fields.Progress = 10.0
 
 
 class UnsubscribeArgs(_Args, frozen=True):
-    channel: str
-    rid: int | None = None
-    prefix: str | None = None
+    channel: fields.Channel
+    rid: fields.Rid | None = None
+    prefix: fields.Prefix | None = None
 
 
 class GetArgs(_Args, frozen=True):
-    rid: int
-    key: str
-    consistency: str = "linearizable"
+    rid: fields.Rid
+    key: fields.Key
+    consistency: fields.Consistency = "linearizable"
 
 
 class PutArgs(_Args, frozen=True):
-    rid: int
-    key: str
-    store: str
+    rid: fields.Rid
+    key: fields.Key
+    store: fields.Value
 
 
 class DeleteArgs(_Args, frozen=True):
-    rid: int
-    key: str
+    rid: fields.Rid
+    key: fields.Key
 
 
 class CasArgs(_Args, frozen=True):
-    rid: int
-    key: str
-    store: str
-    check: str | None = None
+    rid: fields.Rid
+    key: fields.Key
+    store: fields.Value
+    check: fields.Value | None = None
 
 
 class MemberArgs(_Args, frozen=True):
-    rid: int
-    id: int
-    address: str | None = None
+    rid: fields.Rid
+    id: fields.MemberId
+    address: fields.MemberAddress | None = None
 
 
 class RemoveMemberArgs(_Args, frozen=True):
-    rid: int
-    id: int
+    rid: fields.Rid
+    id: fields.MemberId
     force: bool = False
 
 
@@ -107,7 +106,7 @@ class Control(Struct, forbid_unknown_fields=True, frozen=True):
 def _with_rid(name: str, shape: type[Struct]) -> type[Struct]:
     return msgspec.defstruct(
         f"{name}Args",
-        [("rid", int)],
+        [("rid", fields.Rid)],
         bases=(shape,),
         kw_only=True,
         frozen=True,

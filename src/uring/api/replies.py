@@ -71,7 +71,8 @@ CHALLENGE = b'Bearer realm="uring"'
 class Answer(Struct, frozen=True, gc=False):
     """What a request is answered with over REST.
 
-    ``retry_after`` is in seconds; ``etag`` the revision of the value that is shown.
+    ``retry_after`` is in seconds; ``etag`` the revision of the value that is shown; ``allow`` the
+    methods that there are.
     """
 
     code: int
@@ -79,6 +80,7 @@ class Answer(Struct, frozen=True, gc=False):
     kind: bytes = JSON
     retry_after: int | None = None
     etag: int | None = None
+    allow: bytes | None = None
 
 
 def dumps(value: Any) -> bytes:
@@ -283,6 +285,17 @@ def retry_after(error: UringError) -> int | None:
 def trouble(code: int, detail: str, **more: Any) -> Answer:
     """Return a problem details object as an answer."""
     return Answer(code, problem(code, detail, **more), PROBLEM)
+
+
+def not_allowed(allow: bytes, advice: str = "") -> Answer:
+    """Return the answer where the path has no such method, but those that ``allow`` lists."""
+    detail = f"this route takes {allow.decode()}" + (f"; {advice}" if advice else "")
+    return Answer(405, problem(405, detail), PROBLEM, allow=allow)
+
+
+def options(allow: bytes) -> Answer:
+    """Return what OPTIONS is answered with."""
+    return Answer(204, b"", allow=allow)
 
 
 def refused(error: UringError) -> Answer:

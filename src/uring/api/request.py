@@ -11,7 +11,10 @@ from uring.api import replies
 from uring.api.hosts import is_ours
 from uring.api.replies import Answer
 
-METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+METHODS = frozenset(
+    (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"QUERY")
+)
+"""Those that a route may refuse by 405; others are answered 501."""
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 GUEST_HEADERS = b"Content-Type, Authorization, Idempotency-Key, If-Match, If-None-Match"
 """What pages of other origins may send beside what they always may."""
@@ -105,6 +108,8 @@ class UringRequest(Request):
             self.setHeader(b"Retry-After", b"%d" % answer.retry_after)
         if answer.code == 401:
             self.setHeader(b"WWW-Authenticate", replies.CHALLENGE)
+        if answer.allow is not None:
+            self.setHeader(b"Allow", answer.allow)
         if answer.etag is not None:
             self.setHeader(b"ETag", b'"%d"' % answer.etag)
         self.write(answer.body)

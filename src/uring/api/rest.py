@@ -6,31 +6,27 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import define, field
-from msgspec import UNSET, Struct, UnsetType
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.web.http import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from uring.api import decode, health, replies
+from uring.api import health, replies
 from uring.api.backups import Backups
 from uring.api.bulk import serve_list
 from uring.api.dashboard import Dashboard, page, wants_page
+from uring.api.documents import Documents
 from uring.api.events import serve_events
-from uring.api.keys import KeyResource, option
+from uring.api.memberroutes import MemberRoutes
 from uring.api.metrics import CONTENT_TYPE, exposition, make_registry
 from uring.api.replies import Answer
 from uring.api.ringroutes import RingRoutes
 from uring.api.routes import as_json, content, kept, problem, sized
 from uring.api.services import Services
 from uring.api.tokens import Tokens
-from uring.errors import NotFound, UringError
+from uring.errors import UringError
 
 _log = Logger(namespace="uring.rest")
-
-
-class MemberBody(Struct, forbid_unknown_fields=True):
-    address: str | UnsetType = UNSET
 
 
 def _nobody() -> tuple[int, int]:
@@ -38,11 +34,10 @@ def _nobody() -> tuple[int, int]:
 
 
 @define(eq=False, slots=False)
-class Rest(Services, RingRoutes, Dashboard, Backups, Tokens):
+class Rest(Services, RingRoutes, MemberRoutes, Dashboard, Documents, Backups, Tokens):
     """The routes.  Handlers return bytes, a Deferred of them, or the resource to go on with."""
 
     version: str
-    keys: KeyResource
     counts: Callable[[], tuple[int, int]] = _nobody
     """Returns how many HTTP connections and WebSockets are open."""
     bounds: Mapping[str, float] = field(factory=dict)
@@ -98,45 +93,11 @@ class Rest(Services, RingRoutes, Dashboard, Backups, Tokens):
         return self._health(request, health.ready(self.gateway.status(), free))
 
     def _health(self, request: Request, checks: list[health.Check]) -> bytes:
-        verbose = b"verbose" in request.uri.partition(b"?")[2].split(b"&")
+        flags = request.uri.partition(b"?")[2].split(b"&")
+        verbose = any(flag.partition(b"=")[0] == b"verbose" for flag in flags)
         code, text = health.shown(checks, verbose)
         request.setResponseCode(code)
         return sized(request, b"text/plain; charset=utf-8", text)
-
-    @app.route("/node/<member>", methods=["GET"])
-    @app.route("/uring/<member>", methods=["GET"])
-    def member(self, request: Request, member: str) -> bytes:
-        node_id = _member_id(member)
-        members = self.gateway.members()
-        if node_id not in members:
-            raise NotFound(f"node {node_id} is no member of this cluster")
-        return as_json(request, 200, {"id": node_id, "address": members[node_id]})
-
-    @app.route("/node/<member>", methods=["POST"])
-    @app.route("/uring/<member>", methods=["POST"])
-    async def add_member(self, request: Request, member: str) -> bytes:
-        node_id = _member_id(member)
-        address = None
-        if content(request).read(1):
-            content(request).seek(0)
-            given = self.body(request, MemberBody).address
-            address = None if given is UNSET else decode.check_address(given)
-        await kept(self.gateway.add_member(node_id, address))
-        return as_json(request, 200, {"id": node_id})
-
-    @app.route("/node/<member>", methods=["DELETE"])
-    @app.route("/uring/<member>", methods=["DELETE"])
-    async def remove_member(self, request: Request, member: str) -> bytes:
-        node_id = _member_id(member)
-        force = option(request.uri, "force", ("false", "true")) == "true"
-        await kept(self.gateway.remove_member(node_id, force))
-        return as_json(request, 200, {"id": node_id})
-
-    @app.route("/leader/<member>", methods=["POST"])
-    async def transfer(self, request: Request, member: str) -> bytes:
-        node_id = _member_id(member)
-        await kept(self.gateway.transfer_leadership(node_id))
-        return as_json(request, 200, {"leader": node_id})
 
     # -- keys and values -------------------------------------------------------------------------
 
@@ -152,16 +113,6 @@ class Rest(Services, RingRoutes, Dashboard, Backups, Tokens):
         body = content(request).read()
         serve_list(self.gateway, self.limits, request.uri, body, reply)
         return answered.addCallback(lambda answer: sized(request, answer.kind, answer.body))
-
-    @app.route("/kv", methods=["DELETE"])
-    def no_key(self, request: Request) -> bytes:
-        raise NotFound("name the key: /kv/{key}; or POST a list of commands")
-
-    @app.route("/kv/", branch=True, methods=["GET", "POST", "DELETE"])
-    @app.route("/data/", branch=True, methods=["GET", "POST", "DELETE"])
-    def key(self, request: Request) -> KeyResource:
-        """Serve what did not come to the keys directly, such as HEAD."""
-        return self.keys
 
     # -- watching --------------------------------------------------------------------------------
 
@@ -202,8 +153,3 @@ class Rest(Services, RingRoutes, Dashboard, Backups, Tokens):
         _log.failure("a request failed", failure=failure)
         request.setResponseCode(replies.BROKEN.code)
         return sized(request, replies.BROKEN.kind, replies.BROKEN.body)
-
-
-def _member_id(text: str) -> int:
-    digits = text.isascii() and text.isdecimal() and len(text) < 20
-    return decode.check_member_id(int(text) if digits else 0)

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from uring.api import decode
+from uring.api import decode, fields
 from uring.errors import BadRequest
 from uring.machines.commands import (
     AddNode,
@@ -55,60 +55,60 @@ class Nothing(Struct, forbid_unknown_fields=True):
 class SizeArgs(Struct, forbid_unknown_fields=True):
     """SetSize, and the body of POST /mring."""
 
-    size: int
-    strategy: str = USUAL_STRATEGY
-    replicas: int = 1
+    size: fields.RingSize
+    strategy: fields.Strategy = USUAL_STRATEGY
+    replicas: fields.Replicas = 1
 
 
 class NodeArgs(Struct, forbid_unknown_fields=True):
     """AddNode, and the body of POST /mring/node."""
 
-    node: str
-    weight: int = 1
-    zone: str = ""
+    node: fields.NodeName
+    weight: fields.Weight = 1
+    zone: fields.Zone = ""
 
 
 class NameArgs(Struct, forbid_unknown_fields=True):
     """A node that is there already."""
 
-    node: str
+    node: fields.NodeName
 
 
 class PageArgs(Struct, forbid_unknown_fields=True):
     """GetNodes: some nodes of the ring, in some form."""
 
-    format: str = "vnodes"
-    start: int = 0
-    count: int = PAGE_NODES
+    format: fields.Form = "vnodes"
+    start: fields.NodesStart = 0
+    count: fields.NodesCount = PAGE_NODES
 
 
 class Newcomer(Struct, forbid_unknown_fields=True):
     """A node in a plan; its name alone will do."""
 
-    name: str
-    weight: int = 1
-    zone: str = ""
+    name: fields.NodeName
+    weight: fields.Weight = 1
+    zone: fields.Zone = ""
 
 
 class PlanArgs(Struct, forbid_unknown_fields=True):
     """Plan, and the body of POST /mring/plan."""
 
-    add: list[str | Newcomer] = []
-    remove: list[str] = []
-    weights: dict[str, int] = {}
-    zones: dict[str, str] = {}
-    format: str = "vnodes"
+    add: list[fields.NodeName | Newcomer] = []
+    remove: list[fields.NodeName] = []
+    weights: dict[fields.NodeName, fields.Weight] = {}
+    zones: dict[fields.NodeName, fields.Zone] = {}
+    format: fields.Form = "vnodes"
 
 
 class Planned(Struct, forbid_unknown_fields=True):
     """A plan as it was answered."""
 
-    revision: int
-    digest: str
-    add: list[str | Newcomer] = []
-    remove: list[str] = []
-    weights: dict[str, int] = {}
-    zones: dict[str, str] = {}
+    revision: fields.Revision
+    digest: fields.Digest
+    add: list[fields.NodeName | Newcomer] = []
+    remove: list[fields.NodeName] = []
+    weights: dict[fields.NodeName, fields.Weight] = {}
+    zones: dict[fields.NodeName, fields.Zone] = {}
 
 
 class CommitArgs(Struct, forbid_unknown_fields=True):
@@ -120,54 +120,54 @@ class CommitArgs(Struct, forbid_unknown_fields=True):
 class VnodeArgs(Struct, forbid_unknown_fields=True):
     """GetVnode."""
 
-    vnode: int
+    vnode: fields.Vnode
 
 
 class HandoffsArgs(Struct, forbid_unknown_fields=True):
     """GetHandoffs: those that are not finished."""
 
-    source: str = ""
-    start: int = 0
-    count: int = HANDOFFS_PAGE
+    source: fields.Source = ""
+    start: fields.HandoffsStart = 0
+    count: fields.HandoffsCount = HANDOFFS_PAGE
 
 
 class LimitArgs(Struct, forbid_unknown_fields=True):
     """Limit, and the body of POST /mring/handoff/limits."""
 
-    per_node: int
-    in_all: int
+    per_node: fields.HandoffLimit
+    in_all: fields.HandoffLimit
 
 
 class JoinArgs(Struct, forbid_unknown_fields=True):
     """Join: a node says that it is there."""
 
-    node: str
-    instance: str
-    address: str
-    ttl: float = 10.0
-    weight: int = 1
-    zone: str = ""
+    node: fields.NodeName
+    instance: fields.Instance
+    address: fields.RingAddress
+    ttl: fields.Seconds = 10.0
+    weight: fields.Weight = 1
+    zone: fields.Zone = ""
 
 
 class LeaseArgs(Struct, forbid_unknown_fields=True):
     """Renew."""
 
-    lease: int
+    lease: fields.Lease
 
 
 class BeginArgs(Struct, forbid_unknown_fields=True):
     """BeginHandoff."""
 
-    vnode: int
-    lease: int
+    vnode: fields.Vnode
+    lease: fields.Lease
 
 
 class EndArgs(Struct, forbid_unknown_fields=True):
     """FinishHandoff and CancelHandoff."""
 
-    vnode: int
-    lease: int
-    began: int
+    vnode: fields.Vnode
+    lease: fields.Lease
+    began: fields.Began
 
 
 # -- to commands ----------------------------------------------------------------------------------

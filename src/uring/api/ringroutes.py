@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from attrs import define
 from twisted.web.http import Request
+from werkzeug.exceptions import MethodNotAllowed
 
 from uring.api import replies, ring, ringreplies
 from uring.api.keys import number, option, text_after, text_option
@@ -62,7 +63,7 @@ class RingRoutes(Routes):
     async def ring_handoffs(self, request: Request) -> bytes:
         """Show what is not handed off yet."""
         args = ring.HandoffsArgs(
-            text_option(request.uri, "source"),
+            text_option(request.uri, "source") or "",
             number(request.uri, "start", 0),
             number(request.uri, "count", ring.HANDOFFS_PAGE),
         )
@@ -98,9 +99,11 @@ class RingRoutes(Routes):
         command = ring.add_node(self.body(request, ring.NodeArgs))
         return await self._change_ring(request, command)
 
-    @app.route("/mring/node/", branch=True, methods=["DELETE"])
+    @app.route("/mring/node/", branch=True, methods=["DELETE"], strict_slashes=False)
     async def remove_ring_node(self, request: Request) -> bytes:
         """Remove a node."""
+        if request.path == b"/mring/node":
+            raise MethodNotAllowed(["GET", "HEAD", "POST"])
         name = text_after(request.uri, b"/mring/node/")
         if not name:
             raise NotFound("name the node: DELETE /mring/node/{name}")

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from attrs import define
-from msgspec import Struct
 from twisted.web.http import Request, parse_qs
 
 from uring.api import conditional, pages, replies, txn
+from uring.api.kvservices import GrantBody
 from uring.api.routes import Routes, as_json, problem, raised
 from uring.errors import BadRequest, NotFound
 from uring.machines.commands import Command, GetLease, Grant, KeepAlive, Revoke
-
-
-class GrantBody(Struct, forbid_unknown_fields=True):
-    ttl: float
 
 
 @define(eq=False, slots=False)

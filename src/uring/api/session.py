@@ -17,7 +17,7 @@ from uring.api.guard import Guard
 from uring.api.limits import Limits
 from uring.api.messages import PROTOCOLS, Control, PlainArgs, PlainGet, PlainPut, check_rid, rid_of
 from uring.api.subscriptions import Subscriptions
-from uring.errors import BadRequest, UringError
+from uring.errors import BadRequest, StillLearning, UringError
 from uring.machines.commands import (
     Cas,
     Delete,
@@ -336,6 +336,7 @@ class Session:
         self._administer(args, lambda: self.gateway.add_member(args.id, address))
 
     def _uring_removenode(self, args: messages.RemoveMemberArgs) -> None:
+        decode.check_other(args.id, self.gateway.status()["id"])
         self._administer(args, lambda: self.gateway.remove_member(args.id, args.force))
 
     def _uring_transferleader(self, args: messages.MemberArgs) -> None:
@@ -354,6 +355,9 @@ class Session:
             error = getattr(result, "value", None)
             if error is None:
                 self.send(replies.reply(args.rid, 200, {"id": args.id}))
+            elif isinstance(error, StillLearning):
+                told = {"id": args.id, "detail": str(error)}
+                self.send(replies.reply(args.rid, error.code, told))
             elif isinstance(error, UringError):
                 self.send(replies.error(args.rid, error.code, str(error)))
             else:

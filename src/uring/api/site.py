@@ -16,7 +16,7 @@ from uring.api import replies
 from uring.api.channel import UringChannel
 from uring.api.doors import Doors
 from uring.api.gateway import Gateway
-from uring.api.keys import METHODS, PREFIXES, KeyResource, Keys
+from uring.api.keys import PREFIXES, KeyResource, Keys
 from uring.api.limits import Limits
 from uring.api.replies import Answer
 from uring.api.request import UringRequest
@@ -54,7 +54,7 @@ class Root(Resource):
         except UringError as error:
             request.answer(replies.refused(error))
             return NOT_DONE_YET
-        if request.path.startswith(PREFIXES) and request.method in METHODS:
+        if request.path.startswith(PREFIXES):
             return visitor.keys.render(request)
         if request.path == b"/uring":
             asks = request.requestHeaders.hasHeader(b"upgrade") and request.method == b"GET"
@@ -137,6 +137,8 @@ class UringSite(Site):
             more = b"\r\nWWW-Authenticate: %b\r\n\r\n" % replies.CHALLENGE
         elif answer.retry_after is not None:
             more = b"\r\nRetry-After: %d\r\n\r\n" % answer.retry_after
+        elif answer.allow is not None:
+            more = b"\r\nAllow: %b\r\n\r\n" % answer.allow
         else:
             more = b"\r\n\r\n"
         return b"%b%d%b%b" % (head, len(answer.body), more, answer.body)
@@ -201,7 +203,6 @@ def make_site(
             as_seen,
             limits,
             version,
-            keys,
             counts=lambda: (len(site.channels), len(sessions.open)),
             bounds=bounds or {},
             actor=actor,

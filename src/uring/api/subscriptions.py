@@ -34,9 +34,9 @@ def items_of(items: Sequence[Any]) -> list[Any]:
     return [replies.found(item) if isinstance(item, Found) else item for item in items]
 
 
-def check_start(start: int | None) -> int | None:
+def check_start(start: int) -> int:
     """Return ``start`` if it may be a revision.  Raises BadRequest."""
-    if start is not None and not 0 <= start < 1 << 63:
+    if not 0 <= start < 1 << 63:
         raise BadRequest("from is a revision: a whole number, 0 or more")
     return start
 
@@ -118,7 +118,7 @@ class Subscriptions:
         existing = self._open.get(name)
         if existing is None and len(self._open) >= self.limits.subscriptions:
             raise BadRequest(f"a connection has at most {self.limits.subscriptions} subscriptions")
-        start = check_start(args.start)
+        start = None if args.start is None else check_start(args.start)
         if existing is not None and start is None and not args.snapshot:
             start = existing.missing
         watch = Watch(

@@ -10,19 +10,19 @@ from msgspec import Struct
 from twisted.web.http import Request
 
 from uring.access import digest
-from uring.api import replies
+from uring.api import decode, fields, replies
 from uring.api.routes import Routes, as_json, problem, raised
 from uring.errors import NotFound
 from uring.machines.commands import AddToken, GetTokens, RemoveToken, Token
-from uring.machines.limits import TOKEN_PREFIXES_MAX
+from uring.machines.limits import TOKEN_NAME_BYTES_MAX, TOKEN_PREFIXES_MAX
 
 ID_BYTES, SECRET_BYTES = 8, 32
 
 
 class TokenBody(Struct, forbid_unknown_fields=True):
-    role: str
-    name: str = ""
-    prefixes: list[str] = []
+    role: fields.Role
+    name: fields.TokenName = ""
+    prefixes: fields.TokenPrefixes = []
 
 
 @define(eq=False, slots=False)
@@ -37,6 +37,7 @@ class Tokens(Routes):
     async def add_token(self, request: Request) -> bytes:
         """Make a token, and show it this once."""
         body = self.body(request, TokenBody, TOKEN_PREFIXES_MAX)
+        decode.check_short(body.name, TOKEN_NAME_BYTES_MAX, "the name of a token")
         name, secret = secrets.token_hex(ID_BYTES), secrets.token_urlsafe(SECRET_BYTES)
         prefixes = tuple(dict.fromkeys(body.prefixes))
         command = AddToken(name, digest(secret), body.role, prefixes, body.name, self.actor)

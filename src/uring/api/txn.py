@@ -12,40 +12,45 @@ from binascii import Error as BadBase64
 
 from msgspec import UNSET, Struct, UnsetType
 
-from uring.api import decode
+from uring.api import decode, fields
 from uring.errors import BadRequest
 from uring.machines.commands import Compare, DeleteOp, GetOp, Op, PutOp, Txn
-from uring.machines.limits import TXN_OPERATIONS_MAX, VALUE_BYTES_MAX
+from uring.machines.limits import (
+    LEASE_TTL_MS_MAX,
+    LEASE_TTL_MS_MIN,
+    TXN_OPERATIONS_MAX,
+    VALUE_BYTES_MAX,
+)
 
 ELEMENTS_MAX = 3 * TXN_OPERATIONS_MAX
 """Comparisons and operations that one transaction may spell."""
 
 
 class Base64(Struct, forbid_unknown_fields=True, frozen=True):
-    base64: str
+    base64: fields.Base64Text
 
 
 class CompareBody(Struct, forbid_unknown_fields=True, frozen=True):
-    key: str
-    target: str
-    to: str | int | Base64
-    op: str = "="
+    key: fields.Key
+    target: fields.Compared
+    to: fields.Value | fields.Number | Base64
+    op: fields.Operator = "="
 
 
-class PutBody(Struct, forbid_unknown_fields=True, frozen=True):
-    key: str
-    store: str | Base64
-    lease: int = 0
+class PutOpBody(Struct, forbid_unknown_fields=True, frozen=True):
+    key: fields.Key
+    store: fields.Value | Base64
+    lease: fields.Lease = 0
 
 
 class KeyBody(Struct, forbid_unknown_fields=True, frozen=True):
-    key: str
+    key: fields.Key
 
 
 class OpBody(Struct, forbid_unknown_fields=True, frozen=True):
     """One operation: exactly one of these fields."""
 
-    Put: PutBody | UnsetType = UNSET
+    Put: PutOpBody | UnsetType = UNSET
     Get: KeyBody | UnsetType = UNSET
     Delete: KeyBody | UnsetType = UNSET
 
@@ -114,7 +119,8 @@ def check_lease(lease: int) -> int:
 
 
 def ttl_ms(seconds: float) -> int:
-    """Return milliseconds; whether a lease may last as long is for the machine to say."""
-    if not 0 < seconds < 1e9:
-        raise BadRequest("ttl is a number of seconds")
+    """Return milliseconds.  Raises BadRequest."""
+    least, most = LEASE_TTL_MS_MIN // 1000, LEASE_TTL_MS_MAX // 1000
+    if not least <= seconds <= most:
+        raise BadRequest(f"ttl is a number of seconds, from {least} to {most}")
     return round(seconds * 1000)
