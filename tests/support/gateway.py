@@ -182,12 +182,14 @@ class FakeGateway:
 
     def cluster(self) -> list[dict[str, Any]]:
         """See Gateway."""
-        return [{"id": 1, "address": "127.0.0.1:8081", "role": "Leader", "member": True}]
+        about = {"member": True, "voter": True, "connected": True, "instance": ""}
+        return [{"id": 1, "address": "127.0.0.1:8081", "role": "Leader", **about}]
 
     def history(self) -> dict[str, Any]:
         """See Gateway."""
         event = {"ago": 5.0, "kind": "leader", "leader": 1, "was": None, "term": 1}
-        return {"node": 1, "since": 9.0, "silent_after": 3.0, "events": [event]}
+        about = {"leader": 1, "members": [{"id": 1, "silent": False, "faults": []}]}
+        return {"node": 1, "since": 9.0, "silent_after": 3.0, **about, "events": [event]}
 
     def members(self) -> dict[int, str]:
         """See Gateway."""
@@ -217,6 +219,8 @@ class FakeGateway:
 
     def remove_member(self, node_id: int, force: bool = False) -> Deferred[None]:
         """See Gateway."""
+        if self.error is not None:
+            return fail(self.error)
         if node_id not in self.known:
             return fail(NotFound(f"node {node_id} is no member of this cluster"))
         if len(self.known) == 1 and not force:
@@ -226,6 +230,8 @@ class FakeGateway:
 
     def transfer_leadership(self, node_id: int) -> Deferred[None]:
         """See Gateway."""
+        if self.error is not None:
+            return fail(self.error)
         if node_id not in self.known:
             return fail(NotFound(f"node {node_id} is no voter of this cluster"))
         self.leader = node_id

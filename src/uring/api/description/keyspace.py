@@ -116,7 +116,9 @@ def _swap(summary: str) -> dict[str, Operation]:
             {
                 201: json_of("It is stored.", answers.Entry),
                 409: problem_of("The key holds another value.", answers.SwapProblem),
-                422: _REUSED,
+                422: problem_of(
+                    "The Idempotency-Key was used for another request.", answers.SwapProblem
+                ),
             },
             (parts.KEY,),
             Body(keys.CasBody, examples=({"check": None, "store": "boop"},)),
