@@ -37,8 +37,7 @@ async def one(reactor: Any, asked: argparse.Namespace, seed: int) -> list[str]:
     ports = enumerate(free_ports(asked.nodes), 1)
     nodes = [Node(port, node_id, node_id == 1) for node_id, port in ports]
     cluster = Cluster(nodes, directory, options=PATIENT, reactor=reactor)
-    conditions, strict = directory / "conditions.json", directory / "tokens.json"
-    conditions.write_bytes(with_conditions(load("openapi.json")))
+    strict = directory / "tokens.json"
     strict.write_bytes(with_tokens(load("openapi.json")))
     failed = []
     try:
@@ -49,11 +48,19 @@ async def one(reactor: Any, asked: argparse.Namespace, seed: int) -> list[str]:
         runs = {
             "as it is": Run(port, seed, examples, only="^/(?!watch)", skip=ALONE),
             "streams": Run(port, seed, examples, only="^/watch$", phases=EACH, request_seconds=0.5),
-            "conditions": Run(
-                port, seed, examples, only="^/(kv|data)/|^/txn", document=conditions,
-                config=WITH_CONDITIONS, phases="coverage,fuzzing",
-            ),
-        }  # fmt: skip
+        }
+        for but in ("IfMatch", "IfNoneMatch"):
+            document = directory / f"but-{but}.json"
+            document.write_bytes(with_conditions(load("openapi.json"), but))
+            runs[f"conditions but {but}"] = Run(
+                port,
+                seed,
+                examples,
+                only="^/(kv|data)/|^/txn",
+                document=document,
+                config=WITH_CONDITIONS,
+                phases="coverage,fuzzing",
+            )
         for name, run in runs.items():
             failed += await _found(run, directory, seed, name)
         token = (await client.rest.add_token("admin"))["token"]

@@ -47,15 +47,16 @@ class SchemaTests(ProcessTestCase):
     async def test_conditions(self) -> None:
         """Headers that make a request depend on what is there are understood or refused."""
         _, port = await self.follower()
-        document = self.directory / "conditions.json"
-        document.write_bytes(with_conditions(load("openapi.json")))
-        run = Run(
-            port,
-            SEED,
-            8,
-            only="^/(kv|data)/|^/txn",
-            phases="coverage,fuzzing",
-            document=document,
-            config=WITH_CONDITIONS,
-        )
-        await self.clean("conditions", run)
+        for but in ("IfMatch", "IfNoneMatch"):
+            document = self.directory / f"but-{but}.json"
+            document.write_bytes(with_conditions(load("openapi.json"), but))
+            run = Run(
+                port,
+                SEED,
+                8,
+                only="^/(kv|data)/|^/txn",
+                phases="coverage,fuzzing",
+                document=document,
+                config=WITH_CONDITIONS,
+            )
+            await self.clean(but, run)
