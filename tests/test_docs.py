@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration import tutorial
 from uring.cli.main import main
 from uring.options import Options
 
@@ -89,3 +90,19 @@ class DocumentTests(SynchronousTestCase):
                     if name not in known:
                         wrong.append(f"{path.name}: --{name}")
         self.assertEqual(wrong, [])
+
+
+class TutorialTests(SynchronousTestCase):
+    """What ``tox -e tutorial`` relies on; it runs the commands."""
+
+    def test_blocks(self) -> None:
+        """Every block says in which terminal it runs, and what is expected is really asked for."""
+        found = tutorial.blocks((ROOT / tutorial.TUTORIAL).read_text("utf-8"))
+        commands = [command for block in found for command in block.commands]
+        self.assertEqual(set(tutorial.EXPECTED) - set(commands), set())
+        self.assertLessEqual(set(tutorial.AFTERWARDS), {block.terminal for block in found})
+
+    def test_block_without_a_terminal(self) -> None:
+        """A block that nobody would run is refused."""
+        with self.assertRaises(tutorial.WrongTutorial):
+            tutorial.blocks("text\n```bash\nuring status\n```\n")

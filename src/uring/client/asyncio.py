@@ -1,4 +1,4 @@
-"""The same client for programs of asyncio, in their own loop:
+"""The same client for programs of asyncio, in their own loop::
 
     from uring.client.asyncio import Client
 
