@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import Factory, define
 
-from tests.sim import token_bugs, watch_bugs  # noqa: F401
+from tests.sim import lock_bugs, token_bugs, watch_bugs  # noqa: F401
 from tests.sim.bugs import BUGS, find
 from tests.sim.faults import RATES
 from tests.sim.scripts import SCRIPTS

@@ -470,9 +470,10 @@ class Properties:
         leaders = [life for life in replicas if life.node.raft.is_leader]
         if len(leaders) != 1:
             return f"there are {len(leaders)} leaders"
-        for client in self.world.clients:
+        clients: list[Any] = [*self.world.clients, *self.world.contenders]
+        for client in clients:
             if not client.finished:
-                return f"client {client.id} is not answered"
+                return f"{type(client).__name__.lower()} {client.id} is not answered"
         waiting = [life.id for life in replicas if life.node.proposals.waiting]
         if waiting:
             return f"commands wait at {waiting}"
@@ -480,7 +481,7 @@ class Properties:
         held = [lease.id for lease in leases.every(state, 0, 10)]
         if held:
             return f"leases {held} have not ended"
-        if any(state.iterate(b"kheld ")):
+        if any(any(state.iterate(prefix)) for prefix in (b"kheld ", b"klock/")):
             return "keys of leases that have ended are still there"
         for watcher in self.world.watchers:
             if why := watcher.unrest():

@@ -19,6 +19,7 @@ from tests.sim.disk import SimDisk
 from tests.sim.faults import Faults
 from tests.sim.leases import Holder
 from tests.sim.linearizable import Operation, offending_keys
+from tests.sim.locks import Contender
 from tests.sim.network import Network, SimMesh
 from tests.sim.properties import Properties, Violation, WatchedMachines, WatchedNode
 from tests.sim.ring import Balancer
@@ -171,6 +172,11 @@ class World:
         self.hosts = {i: Host(i, Files(self.random(f"files {i}"))) for i in ids}
         holders = self.random("holders")
         self.holders = [Holder(self, i) for i in range(holders.choice((0, 0, 0, 2)))]
+        contenders = self.random("contenders")
+        count = contenders.choice((2, 4)) if contenders.random() < 0.2 else 0
+        self.contenders = [Contender(self, i) for i in range(count)]
+        self.fenced: list[tuple[int, int]] = []
+        """Revisions of what was written under the lock, and by which token."""
         self.balancers = [Balancer(self)] if holders.random() < 0.25 else []
         self.registrars = [Registrar(self)] if self.random("registrars").random() < 0.5 else []
         self.clients = [Client(self, i) for i in range(choices.choice((2, 3, 5)))]
@@ -326,6 +332,8 @@ class World:
             client.lost(life)
         for watcher in self.watchers:
             watcher.lost(life)
+        for contender in self.contenders:
+            contender.lost(life)
         self.faults.ended(host)
 
     # -- the run ---------------------------------------------------------------------------------
@@ -388,6 +396,8 @@ class World:
             client.begin()
         for holder in self.holders:
             holder.begin()
+        for contender in self.contenders:
+            contender.begin()
         for balancer in self.balancers:
             balancer.begin()
         for registrar in self.registrars:
@@ -410,6 +420,8 @@ class World:
             client.finish()
         for holder in self.holders:
             holder.finish()
+        for contender in self.contenders:
+            contender.finish()
         for watcher in self.watchers:
             watcher.finish()
         looked = self.now

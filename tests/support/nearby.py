@@ -9,16 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from twisted.internet import error
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock, LoopingCall
-from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
-from twisted.web.http_headers import Headers
 
 from tests.support.gateway import FakeGateway
+from tests.support.rest import as_command, as_message, as_response
 from uring.api.limits import Limits
 from uring.api.session import Session
 from uring.client import Client
@@ -31,20 +28,6 @@ from uring.machines.table import Applied, Machines
 
 TICK = 0.05
 ADDRESS = "127.0.0.1:8081"
-
-
-class Response:
-    """What treq would return."""
-
-    def __init__(self, code: int, body: bytes) -> None:
-        self.code = code
-        self.headers = Headers()
-        self._body = body
-        self.length = len(body)
-
-    def deliverBody(self, protocol: Any) -> None:
-        protocol.dataReceived(self._body)
-        protocol.connectionLost(Failure(ResponseDone()))
 
 
 class MeasuredMachines:
@@ -108,7 +91,7 @@ class Nearby:
             return fail(error.ConnectionRefusedError())
         if self.hangs:
             return Deferred()
-        name, fields = self._command(method, url.decode(), options.get("data"))
+        name, fields = as_command(method, url.decode(), options.get("data"))
         self.asked.append(name)
         once = options.get("headers", {}).get("Idempotency-Key")
         reply = self._answers.get(once) if once else None
@@ -119,39 +102,16 @@ class Nearby:
         if name in self.lost_answers:
             self.lost_answers.remove(name)
             return fail(error.ConnectionLost())
-        body = reply["data"] if reply["code"] < 400 else reply.get("error") or {}
-        return succeed(Response(reply["code"], json.dumps(body).encode()))
+        return succeed(as_response(name, reply))
 
     def _carry_out(self, name: str, fields: dict[str, Any]) -> Any:
         replies: list[Any] = []
         session = Session(
             self.gateway, Limits(), "0", lambda text: replies.append(json.loads(text)), print
         )
-        command = {"As": {"protocol": "KV", "cmd": {name: {"rid": 1, **fields}}}}
-        session.received(json.dumps(command).encode())
+        session.received(as_message(name, fields))
         (reply,) = replies
-        if name == "Grant" and reply["code"] == 200:
-            reply["code"] = 201
         return reply
-
-    def _command(self, method: str, url: str, data: bytes | None) -> tuple[str, dict[str, Any]]:
-        parts = urlsplit(url)
-        _, *words = map(unquote, parts.path.split("/"))
-        match method, words:
-            case "GET", ["kv"]:
-                given = {name: values[0] for name, values in parse_qs(parts.query).items()}
-                return "List", {**given, "limit": int(given["limit"])}
-            case "GET", ["kv", key]:
-                return "Look", {"key": key}
-            case "POST", ["txn"]:
-                return "Txn", json.loads(data or b"")
-            case "POST", ["lease"]:
-                return "Grant", json.loads(data or b"")
-            case "POST", ["lease", lease]:
-                return "KeepAlive", {"lease": int(lease)}
-            case "DELETE", ["lease", lease]:
-                return "Revoke", {"lease": int(lease)}
-        raise AssertionError(f"{method} {url}")
 
     # -- sockets ---------------------------------------------------------------------------------
 
