@@ -11,7 +11,7 @@ from uring.machines.proposal import Proposal, encode
 from uring.machines.table import Machines
 from uring.members import Member
 from uring.raft.types import ConfState, EntryKind, HardState
-from uring.recover import main
+from uring.recover import apply_log, main
 from uring.store.directory import open_directory
 from uring.wire.codec import seal
 
@@ -58,6 +58,14 @@ class RecoverTests(SynchronousTestCase):
         self.assertNotEqual(directory.identity.cluster_id, b"c" * 16)
         self.assertEqual(Machines().query(directory.state, Get("a")), "1")
         self.assertEqual(Machines().query(directory.state, Get("b")), "2")
+
+    def test_long_log_is_written_piece_by_piece(self) -> None:
+        """What a log of any length leaves in memory is bounded as it is in a node that runs."""
+        directory = open_directory(self.path, 1)
+        self.addCleanup(directory.close)
+        directory.state.gather_bytes = 1
+        self.assertEqual(apply_log(directory), 2)
+        self.assertTrue(directory.state._pending.young.is_empty)
 
     def test_directory_as_it_was_is_kept(self) -> None:
         """A copy of the directory from before can be opened and is unchanged."""

@@ -667,9 +667,10 @@ class Node:
     def _is_only_commit(self, hard_state: HardState | None) -> bool:
         """Tell whether all that is new is the commit index, which can wait for the next write.
 
-        It is a hint: after a restart the leader tells it again, and the state never falls behind
-        what it had applied.  But that a member was removed must be known for certain before its
-        disk is wiped, or a restart would wait for its vote for ever.
+        It is a hint: after a restart the leader tells it again, or this node finds out once it
+        leads; until then its state may be older than it was.  But that a member was removed must
+        be known for certain before its disk is wiped, or a restart would wait for its vote for
+        ever.
         """
         saved = self.directory.log.hard_state
         if hard_state is None:

@@ -86,6 +86,8 @@ def apply_log(directory: DataDirectory) -> int:
             elif entry.data:
                 machines.apply(transaction, entry.index, entry.data)
         transaction.commit(entries[-1].index, entries[-1].term)
+        if state.wants_write:
+            state.write_all()
     return state.applied_index
 
 

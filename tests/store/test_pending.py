@@ -2,22 +2,73 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import hypothesis.strategies as st
+from attrs import define, field
 from hypothesis import given, settings
 
 from tests.store.base import DirectoryTestCase, commit, gather, run, sync, write
 from uring.raft.types import ConfState
 from uring.store import state as state_module
 from uring.store.directory import DataDirectory
+from uring.store.recent import RecentRecords
 from uring.store.state import StateStore
 
 
 def stored(state: StateStore) -> dict[bytes, bytes]:
     """Return what LevelDB has of the machines' data."""
     return {key[1:]: value for key, value in state.db.iterator(prefix=b"\x02")}
+
+
+@define(eq=False)
+class Flushing:
+    """A database that notes how much of each log a loss of power would leave while it flushes."""
+
+    db: Any
+    path: Path
+    meanwhile: Callable[[], None]
+    """Somebody else writes just before LevelDB leaves its log."""
+    left: dict[str, tuple[int, int]] = field(factory=dict)
+    """By log that a flush left: its size, and how much of it was synced."""
+    is_synced: bool = False
+    """Whether the last write was,"""
+    durable: int = 0
+    """and the size of the newest log then, or at the last one that was."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.db, name)
+
+    @contextmanager
+    def write_batch(self, transaction: bool, sync: bool) -> Iterator[Any]:
+        with self.db.write_batch(transaction=transaction, sync=sync) as batch:
+            yield batch
+        self._wrote(sync)
+
+    def put(self, key: bytes, value: bytes, sync: bool) -> None:
+        self.db.put(key, value, sync=sync)
+        self._wrote(sync)
+
+    def _wrote(self, sync: bool) -> None:
+        self.is_synced = sync
+        if sync:
+            self.durable = self._size()
+
+    def _newest(self) -> Path:
+        return max(self.path.glob("*.log"))
+
+    def _size(self) -> int:
+        return self._newest().stat().st_size
+
+    def compact_range(self, **about: bytes) -> None:
+        self.meanwhile()
+        self.left[self._newest().name] = (self._size(), self.durable)
+        self.db.compact_range(**about)
 
 
 class PendingTests(DirectoryTestCase):
@@ -149,6 +200,47 @@ class PendingTests(DirectoryTestCase):
             self.state.write_all()
         calls = self.state.db.write_batch.call_args_list
         self.assertEqual([call.kwargs["sync"] for call in calls], [False, True])
+
+    def test_power_loss_during_a_flush(self) -> None:
+        """No hole: LevelDB's log is whole when a flush leaves it, as others write to the next.
+
+        The flush is over only when the table is durable, so until then both logs are needed.
+        """
+        logs = self.path / "state"
+        flushing = Flushing(self.state.db, logs, lambda: commit(self.state, 3, {b"c": b"3"}))
+        self.state.db = flushing
+        commit(self.state, 1, {b"a": b"1"})
+        commit(self.state, 2, {b"b": b"2"})
+        sync(self.state)
+        self.assertEqual(len(flushing.left), 1)
+        for name, (whole, durable) in flushing.left.items():
+            self.assertEqual(durable, whole, name)
+        commit(self.state, 4, {b"d": b"4"})
+        self.assertFalse(flushing.is_synced, "afterwards nothing is synced by itself")
+
+    def test_snapshot_installed_while_a_write_ends(self) -> None:
+        """What is let go of after a write is of the state that was written, not of a newer one."""
+        source = self.open(self.base / "source").state
+        commit(source, 9, {b"a": b"new"})
+        reader, writer = source.snapshot_reader(), self.state.snapshot_writer()
+        writer.write(reader.read(b"", 1 << 20)[0])
+        writer.finish(reader.summary(), reader.meta)
+        reader.close()
+        gather(self.state, 1, {b"a": b"old"})
+        job, install = self.state.write(), self.state.install(writer)
+        job.write()
+        thread = threading.Thread(target=install.write)
+        update = self.state._recent.update
+
+        def overtaken(*about: Any) -> None:
+            thread.start()
+            thread.join(0.2)
+            update(*about)
+
+        with mock.patch.object(RecentRecords, "update", side_effect=overtaken):
+            job.done()
+        thread.join()
+        self.assertEqual((self.state.applied_index, self.state.get(b"a")), (9, b"new"))
 
     def test_history_is_never_behind(self) -> None:
         """The changes are in their file before LevelDB has what they changed."""

@@ -49,7 +49,8 @@ FLUSH_BYTES = STATE_WRITE_BUFFER // 2
 
 LevelDB starts a new write-ahead log when its memtable is full and never syncs the old one.  After
 a power loss the old one could lack its end while the new one has its beginning: a hole.  With
-every write synced from half the memtable on, the old log is always whole when it is left.
+every write synced from half the memtable on, the old log is always whole when it is left.  A flush
+leaves it, too, and others may write before its table is there: see :meth:`StateStore._flush`.
 """
 
 
@@ -130,6 +131,8 @@ class StateStore:
     instance_id: bytes = field(default=b"", init=False)
     _generation: int = field(default=0, init=False)
     _unsynced: int = field(default=0, init=False)
+    _is_flushing: bool = field(default=False, init=False)
+    """Writes are synced one by one; set under :attr:`_writing`."""
     gather_bytes: int = PENDING_BYTES
     """What may gather before it is to be written."""
     before_write: Callable[[], None] | None = None
@@ -175,7 +178,7 @@ class StateStore:
             return known
         with self._gate, self.health.guard():
             value = read(self.db, DATA + key)
-        self._recent.keep(key, value)
+            self._recent.keep(key, value)  # of this state: an installation waits for the gate
         return value
 
     def iterate(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
@@ -256,7 +259,7 @@ class StateStore:
         with self._writing:
             if generation.written or generation.applied is None:
                 return
-            sync = generation.must_sync
+            sync = generation.must_sync or self._is_flushing
             with self.health.guard(), self.db.write_batch(transaction=True, sync=sync) as batch:
                 for key, value in generation.writes.items():
                     if value is None:
@@ -273,8 +276,10 @@ class StateStore:
             generation.written = True
 
     def _forget_written(self) -> None:
-        for generation in self._pending.written():
-            self._recent.update(generation.writes, generation.size)
+        # An installation that came in between would leave values of the state that it replaced.
+        with self._gate:
+            for generation in self._pending.written():
+                self._recent.update(generation.writes, generation.size)
 
     # -- durability ----------------------------------------------------------------------------
 
@@ -297,9 +302,17 @@ class StateStore:
         with self._flushing, self.health.guard():
             if generation != self._generation:
                 return
+            synced = encode_place(SYNCED, *applied)
+            with self._writing:
+                self._is_flushing = True
+            # LevelDB leaves its write-ahead log before the table is durable, and whoever writes
+            # meanwhile writes to the next one.  So it must be whole when it is left: what was
+            # written is synced here, and what others write until it is left, by themselves.
+            self.db.put(SYNCED, synced, sync=True)
             flush(self.db)
             # A flush reports no error; a write after a failed one does.
-            self.db.put(SYNCED, encode_place(SYNCED, *applied), sync=True)
+            self.db.put(SYNCED, synced, sync=True)
+            self._is_flushing = False
 
     def _show_synced(self, index: int, generation: int, counted: int) -> None:
         # A job of the state before a snapshot says nothing about the state after it.
