@@ -406,6 +406,22 @@ class CompactionTests(NodeTestCase):
         reads = [again.query(Get(f"k{number}"), stale=True) for number in range(60)]
         self.assertEqual(reads, [[str(number)] for number in range(60)])
 
+    def test_rest_after_a_load(self) -> None:
+        """In the quiet after a load the state is made durable, and what only saved reads goes."""
+        bench = self.leader()
+        bench.submit(Put("k", "v"))
+        bench.settle()
+        state = bench.directory.state
+        self.assertLess(state.synced_index, state.applied_index)
+        bench.node.rest()
+        bench.node.rest()  # while the first is under way
+        self.assertEqual(bench.background.pending, 1)
+        bench.settle()
+        self.assertEqual(state.synced_index, state.applied_index)
+        bench.node.rest()
+        self.assertEqual((state._recent._young, state._recent._old), ({}, {}))
+        self.assertEqual(bench.query(Get("k"), stale=True), ["v"])
+
     def test_one_compaction_at_a_time(self) -> None:
         """While one is under way no other is begun."""
         bench = self.leader(log_entries_max=20, trailing_entries=5)

@@ -45,6 +45,14 @@ class Compaction:
             self._under_way = True
             self._sync(target)
 
+    def rest(self) -> None:
+        """Let go, in the quiet after a load, of what is in memory for speed alone."""
+        node = self.node
+        node.directory.state.forget_recent()
+        if not self._under_way and not node.installing:
+            self._under_way = True
+            self._sync(0)
+
     def _sync(self, target: int) -> None:
         """Make the state durable, then forget the log up to ``target``."""
         node = self.node

@@ -236,6 +236,11 @@ class Node:
         self.administration.fail_all()
         self.hub.stop()
 
+    def rest(self) -> None:
+        """Give memory back; to be called when a load has ended."""
+        if self._running and not self.directory.failed:
+            self._guarded(self.compaction.rest)
+
     def hand_over(self) -> Deferred[None]:
         """Before stopping: if this node leads, let the best follower take over (thesis 3.10)."""
         if not self._running:

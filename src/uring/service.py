@@ -154,7 +154,7 @@ class NodeService(Service):
     def __attrs_post_init__(self) -> None:
         self.turns = Turns(self.reactor)
         self._supervisor = Supervisor(self.reactor)
-        self._scavenger = Scavenger(self.reactor, release)
+        self._scavenger = Scavenger(self.reactor, self._give_back)
         self._watchdog = Watchdog(self.reactor, self._hangs)
         self._unhandled = UnhandledErrors(
             lambda reason: self.reactor.callFromThread(self.fail_stop, reason)
@@ -361,6 +361,11 @@ class NodeService(Service):
         signal.signal(signal.SIGTERM, stop)
         if self.security.has_files:  # otherwise a terminal that is closed shall end the process
             signal.signal(signal.SIGHUP, reload)
+
+    def _give_back(self) -> None:
+        if self.node is not None:
+            self.node.rest()
+        release()
 
     def _look_after(self) -> None:
         settle()

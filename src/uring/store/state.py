@@ -254,6 +254,10 @@ class StateStore:
             job.write()
             job.done()
 
+    def forget_recent(self) -> None:
+        """Let go of records that LevelDB has, too."""
+        self._recent.clear()
+
     def _write(self, generation: Generation) -> None:
         """Write ``generation`` if that was not done; in any thread."""
         with self._writing:
