@@ -275,11 +275,12 @@ class CommandTests(CommandTestCase):
         self.assertEqual(await self.uring("elect", "boss"), "one\n")
         observer = self.begin("elect", "boss", "--listen")
         self.assertEqual(await observer.line(), "one")
-        second = self.begin("elect", "boss", "two", "--", "sleep", "60")
+        second = self.begin("elect", "boss", "two", "--", "sh", "-c", "echo started; exec sleep 60")
         first.signal("INT")
         self.assertEqual(await first.ended, 0)
         while await observer.line() != "two":
             pass  # it may have seen that nobody led for a moment
+        await second.line()  # others may hear that it leads before it does
         second.signal("TERM")
         self.assertEqual(await second.ended, 128 + 15)
         observer.signal("INT")

@@ -48,11 +48,13 @@ def _integer(text: str) -> int | float:
 
 
 def _float(text: str) -> int | float:
-    """Return a number; to JSON, 5.0 and 5 are the same."""
+    """Return a number; to JSON, 5.0 and 5 are the same.  Minus zero is no whole number to us."""
     number = float(text)
     if not math.isfinite(number):
         raise BadRequest("a number is out of range")
-    return int(number) if number.is_integer() and abs(number) < _WHOLE_MAX else number
+    is_minus_zero = not number and math.copysign(1, number) < 0
+    is_whole = number.is_integer() and abs(number) < _WHOLE_MAX and not is_minus_zero
+    return int(number) if is_whole else number
 
 
 def _constant(text: str) -> Any:
