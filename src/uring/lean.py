@@ -31,7 +31,8 @@ def wants_tls(settings: Settings) -> bool:
 @contextmanager
 def without_extras(tls: bool) -> Iterator[None]:
     """Keep WAMP, and TLS unless ``tls``, from what is imported meanwhile for the first time."""
-    hidden = [] if tls else [name for name in TLS if name not in sys.modules]
+    # One without the others would be a broken installation to whoever imports them.
+    hidden = [] if tls or any(name in sys.modules for name in TLS) else TLS
     for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment] # an import of it raises ImportError
     for name in PACKAGES:

@@ -35,20 +35,18 @@ CLOSE_SECONDS = 2
 on: of 1 nothing may be left, and the close frame is lost in the reset that follows."""
 
 
-class ConnectionLog(Logger):
-    """What autobahn says of one client is for who looks for it: strangers must not fill the log."""
+class Silence(Logger):
+    """Where autobahn tells of clients: strangers must not fill the log, and headers hold tokens."""
 
-    def info(self, format: str | None = None, **fields: object) -> None:  # noqa: A002
-        self.debug(format, **fields)
-
-    warn = error = info
+    def emit(self, level: object, format: str | None = None, **fields: object) -> None:  # noqa: A002
+        """Say nothing, at any level."""
 
 
 @implementer(IPushProducer)
 class SessionProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     """One client."""
 
-    log = ConnectionLog(namespace="uring.websocket")
+    log = Silence(namespace="uring.websocket")
     factory: SessionFactory
     transport: Any
     session: Session | None = None
