@@ -7,11 +7,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.node import ELECTION, Bench, make_bench
+from tests.support.node import ELECTION, TICK, Bench, make_bench
 from tests.support.watching import Recorder
 from uring import node
 from uring.errors import OutcomeUnknown, Overloaded, Unavailable
-from uring.machines.commands import Get, Old, Put
+from uring.machines.commands import Get, List, Old, Put
 from uring.machines.proposal import Proposal, encode
 from uring.members import Administration
 from uring.node import ALONE_BYTES, Node
@@ -192,6 +192,23 @@ class DiskTests(NodeTestCase):
         bench.settle()
         self.assertEqual(len(self.flushLoggedErrors(StoreFailed)), 1)
         self.assertEqual((answers, bench.stopped), ([], ["StoreFailed: no space left on device"]))
+
+    def test_store_that_failed_under_a_list_went_unnoticed(self) -> None:
+        """A list writes what gathered; when that fails, an idle node stops as well."""
+        bench = self.leader()
+        bench.submit(Put("beep", "boop"))
+        bench.settle()
+
+        def full(state: StateStore, generation: object) -> None:
+            raise state.health.fail(OSError("no space left on device"))
+
+        self.patch(StateStore, "_write", full)
+        self.assertRaises(StoreFailed, bench.query, List("", "", 10, 1000), stale=True)
+        self.assertEqual(bench.stopped, [])
+        bench.pass_time(2 * TICK)
+        self.assertEqual(len(self.flushLoggedErrors(StoreFailed)), 1)
+        self.assertEqual(len(bench.stopped), 1)
+        self.assertIn("no space left on device", bench.stopped[0])
 
     def test_failed_leader_kept_its_cluster_waiting(self) -> None:
         """A leader that has failed ends at once; it does not try to hand over first."""

@@ -459,6 +459,9 @@ class Node:
     # -- time ------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        # A list or a backup that a client asks for writes what gathered; what fails there is told
+        # to that client alone.
+        self.directory.log.health.check()
         settings, now = self.settings, self.clock.seconds()
         gap, self._last_tick = now - self._last_tick, now
         delay = max(0.0, gap - settings.tick)
