@@ -144,6 +144,7 @@ class SocketTests(WatchTestCase):
             {"channel": "kv", "progress": 0.1},
             {"channel": "kv", "progress": -1},
             {"channel": "kv", "prefix": 3},
+            {"channel": "kv", "prefix": "a" * 4097},
             {"channel": "mring", "prefix": "a"},
             {"channel": "uring", "from": 3},
             {"channel": "kv", "until": 3},
@@ -152,6 +153,8 @@ class SocketTests(WatchTestCase):
             self.assertEqual((reply["rid"], reply["code"]), (1, 400), args)
         reply = await socket.ask({"Subscribe": {"channel": "kv", "from": 3}})
         self.assertIn("rid", str(reply["error"]))
+        reply = await socket.ask({"Subscribe": {"channel": "kv", "progress": 0.1}})
+        self.assertIn("progress", str(reply["error"]))
         self.assertEqual(self.gateway.hub.count("kv"), 0)
 
     async def test_bound(self) -> None:

@@ -161,6 +161,9 @@ class MemberTests(SiteTestCase):
             ({"GetNode": {"rid": 1, "id": 2}}, 404),
             ({"RemoveNode": {"rid": 1, "id": 2, "force": True}}, 404),
             ({"AddNode": {"rid": 1, "id": 0}}, 400),
+            ({"GetNode": {"rid": 1, "id": 0}}, 400),
+            ({"GetNode": {"rid": 1, "id": 2, "address": "127.0.0.1:8082"}}, 400),
+            ({"TransferLeader": {"rid": 1, "id": 1, "address": "nowhere"}}, 400),
         ):
             reply = await socket.ask(message)
             self.assertEqual((reply["rid"], reply["code"]), (1, code), message)

@@ -82,6 +82,11 @@ class CasArgs(_Args, frozen=True):
 class MemberArgs(_Args, frozen=True):
     rid: fields.Rid
     id: fields.MemberId
+
+
+class AddMemberArgs(_Args, frozen=True):
+    rid: fields.Rid
+    id: fields.MemberId
     address: fields.MemberAddress | None = None
 
 
@@ -150,7 +155,7 @@ class URing(Control, forbid_unknown_fields=True, frozen=True):
     GetNodes: Rid | UnsetType = UNSET
     Members: Rid | UnsetType = UNSET
     GetNode: MemberArgs | UnsetType = UNSET
-    AddNode: MemberArgs | UnsetType = UNSET
+    AddNode: AddMemberArgs | UnsetType = UNSET
     RemoveNode: RemoveMemberArgs | UnsetType = UNSET
     TransferLeader: MemberArgs | UnsetType = UNSET
 

@@ -231,7 +231,7 @@ class Session:
         if not isinstance(protocol, str):
             raise BadRequest("protocol must be a text")
         if isinstance(command, dict) and any(map(command.__contains__, _ALONE)):
-            raise BadRequest(f"As holds a command; send {' and '.join(_ALONE)} by themselves")
+            raise BadRequest(f"As holds a command; send {', '.join(_ALONE)} by themselves")
         self._run(_protocol(protocol), command)
 
     def _control_auth(self, args: messages.AuthArgs) -> None:
@@ -325,13 +325,14 @@ class Session:
     _uring_members = _uring_getnodes
 
     def _uring_getnode(self, args: messages.MemberArgs) -> None:
+        decode.check_member_id(args.id)
         members = self.gateway.members()
         if args.id not in members:
             self.send(replies.reply(args.rid, 404, None))
         else:
             self.send(replies.reply(args.rid, 200, {"id": args.id, "address": members[args.id]}))
 
-    def _uring_addnode(self, args: messages.MemberArgs) -> None:
+    def _uring_addnode(self, args: messages.AddMemberArgs) -> None:
         address = None if args.address is None else decode.check_address(args.address)
         self._administer(args, lambda: self.gateway.add_member(args.id, address))
 
@@ -344,7 +345,7 @@ class Session:
 
     def _administer(
         self,
-        args: messages.MemberArgs | messages.RemoveMemberArgs,
+        args: messages.MemberArgs | messages.AddMemberArgs | messages.RemoveMemberArgs,
         act: Callable[[], Deferred[None]],
     ) -> None:
         decode.check_member_id(args.id)

@@ -119,6 +119,7 @@ class Subscriptions:
         if existing is None and len(self._open) >= self.limits.subscriptions:
             raise BadRequest(f"a connection has at most {self.limits.subscriptions} subscriptions")
         start = None if args.start is None else check_start(args.start)
+        progress = check_progress(args.progress)
         if existing is not None and start is None and not args.snapshot:
             start = existing.missing
         watch = Watch(
@@ -126,7 +127,7 @@ class Subscriptions:
             prefix=args.prefix or "",
             start=start,
             snapshot=args.snapshot,
-            progress=0.0 if args.rid is None else check_progress(args.progress),
+            progress=0.0 if args.rid is None else progress,
         )
         sink = SocketSink(self, _about(args.rid, args.channel, args.prefix))
         subscription = self.gateway.watch(watch, sink)

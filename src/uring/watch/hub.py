@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from uring.errors import BadRequest, Overloaded, Unavailable, UringError
 from uring.machines.events import Event, SwapRefused, decode, numbered
+from uring.machines.limits import KEY_BYTES_MAX
 from uring.store.history import Position, Record
 from uring.watch.audience import Audience
 from uring.watch.history import PIECE_BYTES, History
@@ -397,6 +398,8 @@ def _ignore(result: Any) -> None:
 def _check(watch: Watch) -> None:
     if watch.channel not in CHANNELS:
         raise BadRequest(f"unknown channel; known are {', '.join(CHANNELS)}")
+    if len(watch.prefix.encode()) > KEY_BYTES_MAX:
+        raise BadRequest(f"a prefix must have at most {KEY_BYTES_MAX} bytes")
     if watch.prefix and watch.channel != "kv":
         raise BadRequest("only keys have prefixes: subscribe to kv, or leave the prefix out")
     if watch.channel == "uring" and (watch.start is not None or watch.snapshot):

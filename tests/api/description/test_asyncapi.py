@@ -10,10 +10,10 @@ from jsonschema import Draft202012Validator
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.gateway import FakeGateway
+from tests.support.grammar import document, errors
 from uring.api.description.asyncapi import reply_name
 from uring.api.description.commands import COMMANDS, CONTROL, CONVERSATION, grammar
 from uring.api.description.events import EVENTS
-from uring.api.documents import load
 from uring.api.limits import Limits
 from uring.api.messages import PROTOCOLS, Control
 from uring.api.session import Session
@@ -57,7 +57,7 @@ class AsyncapiTestCase(SynchronousTestCase):
     """The document, and a session that is told what to do."""
 
     def setUp(self) -> None:
-        self.document: dict[str, Any] = json.loads(load("asyncapi.json"))
+        self.document = document()
         self.gateway = FakeGateway()
         self.sent: list[Any] = []
         self.session = Session(
@@ -68,19 +68,8 @@ class AsyncapiTestCase(SynchronousTestCase):
             lambda busy: None,
         )
 
-    def validator(self, name: str) -> Draft202012Validator:
-        """Return what checks a message of this name, closed: no field is unknown."""
-        payload = self.document["components"]["messages"][name]["payload"]
-        shapes = self.document["components"]["schemas"]
-        closed = {
-            each: {"additionalProperties": False, **shape} if "properties" in shape else shape
-            for each, shape in shapes.items()
-        }
-        return Draft202012Validator({**payload, "components": {"schemas": closed}})
-
     def fits(self, name: str, message: Any) -> None:
-        errors = [error.message for error in self.validator(name).iter_errors(message)]
-        self.assertEqual(errors, [], (name, message))
+        self.assertEqual(errors(name, message), [], (name, message))
 
     def ask(self, protocol: str, message: Any) -> Any:
         """Send one message in a protocol; return its answer."""

@@ -89,6 +89,19 @@ def _size(schema: Schema) -> Schema:
     return _either(schema, *branches)
 
 
+def _subscription(schema: Schema) -> Schema:
+    """Say what :meth:`uring.watch.Hub.subscribe` and the doors refuse."""
+    whole = {"from": {"const": None}, "snapshot": {"const": False}}
+    rules = (
+        ({"channel": {"const": "kv"}}, {"prefix": {"enum": [None, ""]}}),
+        ({"from": {"const": None}}, {"snapshot": {"const": False}}),
+        ({"channel": {"enum": ["kv", "mring"]}}, whole),
+    )
+    each: list[Schema] = [{"anyOf": [{"properties": one} for one in rule]} for rule in rules]
+    named = {"required": ["rid"], "properties": {"rid": {"type": "integer"}}}
+    return {**schema, "allOf": [*each, {"anyOf": [named, {"properties": whole}]}]}
+
+
 def _token(schema: Schema) -> Schema:
     # The role admin is for everything.
     return _either(
@@ -105,5 +118,6 @@ _RULES = {
     "TxnArgs": _transaction,
     "SizeArgs": _size,
     "SetSizeArgs": _size,
+    "SubscribeArgs": _subscription,
     "TokenBody": _token,
 }
