@@ -64,7 +64,7 @@ class RaftClient:
         """Remove ``key``; return the value it had."""
         return await self.rest.delete(key)
 
-    async def wait_until_up(self, timeout: float = 10.0) -> dict[str, Any]:
+    async def wait_until_up(self, timeout: float = 30.0) -> dict[str, Any]:
         """Return the node's first status; raises the last UringError after ``timeout`` seconds."""
         return await self.wait_for(lambda status: True, timeout)
 

@@ -138,9 +138,13 @@ class SnapshotTests(ProcessTestCase):
         late.start()
         await late_client.wait_until_up()
         await self.leader(*cluster.clients)
+
+        async def installed() -> bool:
+            return "snapshot installed" in late.output()
+
+        await self.until(installed)  # meanwhile it answers that one is
         for number in range(150):
             self.assertEqual(await late_client.get(f"k{number}"), str(number))
-        self.assertIn("snapshot installed", late.output())
 
     async def test_newcomer_after_a_compaction(self) -> None:
         """A new member gets the state as it is, and survives a kill right after."""

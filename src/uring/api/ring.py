@@ -22,6 +22,8 @@ from uring.machines.commands import (
 )
 from uring.machines.limits import (
     HANDOFFS_MAX,
+    LEASE_TTL_MS_MAX,
+    LEASE_TTL_MS_MIN,
     NODE_WEIGHT_MAX,
     REPLICAS_MAX,
     RING_NODES_MAX,
@@ -283,8 +285,10 @@ def abandon(args: NameArgs) -> AbandonNode:
 
 def join(args: JoinArgs) -> JoinRing:
     """See :func:`set_size`."""
-    if not 0 < args.ttl < 1e6:
-        raise BadRequest("ttl is in seconds")
+    # Of inf and nan no integer can be made.
+    if not LEASE_TTL_MS_MIN <= args.ttl * 1000 <= LEASE_TTL_MS_MAX:
+        least, most = LEASE_TTL_MS_MIN / 1000, LEASE_TTL_MS_MAX // 1000
+        raise BadRequest(f"ttl is from {least:g} to {most} seconds")
     name = decode.check_name(args.node)
     weight, zone = _weight(args.weight), _zone(args.zone)
     return JoinRing(name, args.instance, args.address, int(args.ttl * 1000), weight, zone)

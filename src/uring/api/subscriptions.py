@@ -13,7 +13,7 @@ from uring.api.limits import Limits
 from uring.api.messages import SubscribeArgs, UnsubscribeArgs
 from uring.errors import BadRequest, NotFound, UringError
 from uring.machines.values import Found
-from uring.watch import Subscription, Told, Watch
+from uring.watch import Subscription, Told, Watch, check_channel
 
 Send: TypeAlias = Callable[[bytes], None]
 
@@ -136,7 +136,8 @@ class Subscriptions:
         self._open[name] = subscription
 
     def unsubscribe(self, args: UnsubscribeArgs) -> None:
-        """End one, or all of a channel when no prefix is given.  Raises NotFound."""
+        """End one, or all of a channel when no prefix is given.  Raises BadRequest, NotFound."""
+        check_channel(args.channel)
         chosen = [
             name
             for name in self._open

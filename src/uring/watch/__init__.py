@@ -6,6 +6,6 @@ time and as fast as it reads, until it is up to date.  So a slow one costs a num
 """
 
 from uring.watch.hub import Hub
-from uring.watch.subscription import CHANNELS, Sink, Subscription, Told, Watch
+from uring.watch.subscription import CHANNELS, Sink, Subscription, Told, Watch, check_channel
 
-__all__ = ["CHANNELS", "Hub", "Sink", "Subscription", "Told", "Watch"]
+__all__ = ["CHANNELS", "Hub", "Sink", "Subscription", "Told", "Watch", "check_channel"]

@@ -17,7 +17,16 @@ from uring.store.history import Position, Record
 from uring.watch.audience import Audience
 from uring.watch.history import PIECE_BYTES, History
 from uring.watch.pieces import Pieces
-from uring.watch.subscription import CHANNELS, LocalEvent, Mode, Sink, Subscription, Told, Watch
+from uring.watch.subscription import (
+    CHANNELS,
+    LocalEvent,
+    Mode,
+    Sink,
+    Subscription,
+    Told,
+    Watch,
+    check_channel,
+)
 
 Submit: TypeAlias = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 
@@ -396,8 +405,7 @@ def _ignore(result: Any) -> None:
 
 
 def _check(watch: Watch) -> None:
-    if watch.channel not in CHANNELS:
-        raise BadRequest(f"unknown channel; known are {', '.join(CHANNELS)}")
+    check_channel(watch.channel)
     if len(watch.prefix.encode()) > KEY_BYTES_MAX:
         raise BadRequest(f"a prefix must have at most {KEY_BYTES_MAX} bytes")
     if watch.prefix and watch.channel != "kv":

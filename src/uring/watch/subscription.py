@@ -8,10 +8,16 @@ from typing import Any, Protocol
 
 from attrs import define, field, frozen
 
-from uring.errors import UringError
+from uring.errors import BadRequest, UringError
 from uring.store.history import Position
 
 CHANNELS = ("kv", "mring", "uring")
+
+
+def check_channel(channel: str) -> None:
+    """Raise BadRequest if there is none of that name."""
+    if channel not in CHANNELS:
+        raise BadRequest(f"unknown channel; known are {', '.join(CHANNELS)}")
 
 
 @define(eq=False)
