@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from attrs import define, field, frozen
@@ -35,6 +35,8 @@ from uring.store.records import (
     decode_place,
     entry_key,
 )
+from uring.store.state import StateStore
+from uring.store.view import iterate
 
 if TYPE_CHECKING:
     from tests.sim.world import Host, Life, World
@@ -45,6 +47,29 @@ class Violation(BaseException):
 
     No Exception, so that a node does not take it for one of its own.
     """
+
+
+@frozen
+class Untouched:
+    """The state as commands see it.  Looking does not write what gathered, as iterating does."""
+
+    _state: StateStore
+
+    def get(self, key: bytes) -> bytes | None:
+        """See StateStore."""
+        return self._state.get(key)
+
+    def iterate(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """See StateStore."""
+        state, pending = self._state, self._state._pending
+        found: dict[bytes, bytes | None] = dict(
+            iterate(lambda: state.db, state._gate, state.health, prefix, start)
+        )
+        for generation in (*pending.leaving, pending.young):
+            found.update(generation.writes)
+        for key, value in sorted(found.items()):
+            if value is not None and key.startswith(prefix) and key >= start:
+                yield key, value
 
 
 @define
@@ -407,7 +432,7 @@ class Properties:
         """All replicas are equal at an equal applied index."""
         state = life.directory.state
         digest = (
-            life.node.machines.digest(state)
+            life.node.machines.digest(Untouched(state))
             + repr((state.conf_state, sorted(state.member_addresses.items()), state.level)).encode()
         )
         if self._digests.setdefault(state.applied_index, digest) != digest:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from tests.sim.properties import Untouched
 from uring.errors import UringError
 from uring.machines.commands import AddNode, GetNodes, RemoveNode, Ring, SetSize
 from uring.machines.ring.commands import (
@@ -142,7 +143,7 @@ class Balancer:
         """Look at every vnode in the state of one process."""
         if life.directory.failed:
             return  # it is about to stop
-        state, machines = life.directory.state, life.node.machines
+        state, machines = Untouched(life.directory.state), life.node.machines
         ring = machines.query(state, GetNodes())
         for vnode in range(SIZE) if ring.nodes else ():
             found = machines.query(state, GetVnode(vnode))

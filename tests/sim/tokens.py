@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from tests.sim.properties import Untouched
 from uring.errors import PreconditionFailed, UringError
 from uring.machines.commands import (
     AddToken,
@@ -117,7 +118,7 @@ class Registrar:
         node = life.node
         if node.installing or not life.alive:
             return
-        tokens = node.machines.query(life.directory.state, GetTokens())
+        tokens = node.machines.query(Untouched(life.directory.state), GetTokens())
         if {token.id: token for token in tokens} != node.access._tokens:
             self.world.properties.violated(
                 f"node {life.id} asks for other tokens than it has applied: {node.access._tokens}"
