@@ -68,7 +68,7 @@ def bench(
 
     async def work(reactor: Any) -> None:
         if only_clean:
-            client = _client(settings, reactor, 0)
+            client = settings.client(reactor)
             try:
                 click.echo(f"{await clean(client, prefix)} keys removed")
             finally:
@@ -85,7 +85,8 @@ def bench(
             10.0 if count is None and seconds is None else seconds,
             settings.patience,
         )
-        everybody = [_client(settings, reactor, number) for number in range(clients)]
+        places = len(settings.endpoints)
+        everybody = [settings.client(reactor, number % places) for number in range(clients)]
         with _until_removed(reactor, load) as finished:
             try:
                 with _bar(load):
@@ -100,21 +101,6 @@ def bench(
         _show(settings, load, clients)
 
     in_reactor(work)
-
-
-def _client(settings: Settings, reactor: Any, number: int) -> Client:
-    """Return a client that asks the endpoints in an order of its own."""
-    first = number % len(settings.endpoints)
-    return Client(
-        *settings.endpoints[first:],
-        *settings.endpoints[:first],
-        reactor=reactor,
-        timeout=settings.timeout,
-        patience=settings.patience,
-        repeat=True,
-        ca=settings.ca,
-        token=settings.token,
-    )
 
 
 async def _remove(client: Client, prefix: str) -> None:

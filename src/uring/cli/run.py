@@ -31,6 +31,19 @@ class Settings:
     ca: str | None = None
     token: str | None = None
 
+    def client(self, reactor: Any, first: int = 0) -> Client:
+        """Return a client that repeats safely and asks the endpoint at ``first`` before others."""
+        return Client(
+            *self.endpoints[first:],
+            *self.endpoints[:first],
+            reactor=reactor,
+            timeout=self.timeout,
+            patience=self.patience,
+            repeat=True,
+            ca=self.ca,
+            token=self.token,
+        )
+
 
 class Stop(Exception):
     """Ends the command with ``code``, after ``text`` on the standard error output."""
@@ -47,15 +60,7 @@ def with_client(act: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     @functools.wraps(act)
     def run(settings: Settings, /, *args: Any, **kwargs: Any) -> None:
         async def work(reactor: Any) -> None:
-            client = Client(
-                *settings.endpoints,
-                reactor=reactor,
-                timeout=settings.timeout,
-                patience=settings.patience,
-                repeat=True,
-                ca=settings.ca,
-                token=settings.token,
-            )
+            client = settings.client(reactor)
             try:
                 await act(client, settings, *args, **kwargs)
             finally:
