@@ -271,6 +271,7 @@ class LostTests(ClientTestCase):
             defer.CancelledError(),
             ResponseNeverReceived([Failure(defer.CancelledError())]),
             error.ConnectingCancelledError(IPv4Address("TCP", "127.0.0.1", 8081)),
+            error.DNSLookupError("cancelled while the name was looked up"),
         ]
         for way in ways:
             asked: list[Deferred[Any]] = []

@@ -15,6 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from uring.client.answers import ProtocolError, describe, error_for
+from uring.client.cancelling import cancellable
 from uring.client.tls import SECURE, Trust, distrust
 from uring.errors import OutcomeUnknown, Unavailable, UringError
 
@@ -192,18 +193,14 @@ class Transport:
         try:
             asked = self._http.request(request.method, url, **options)
             asked.addTimeout(self._timeout, self._reactor, onTimeoutCancel=_timed_out)
-            return await self._received(await asked)
+            return await self._received(await cancellable(asked))
         except (UringError, defer.CancelledError):
             raise
-        except network.ConnectingCancelledError as error:
-            raise defer.CancelledError from error
         except (network.ConnectError, network.DNSLookupError) as error:
             raise Unavailable(f"{self.endpoint} cannot be reached: {error}") from error
         except defer.TimeoutError as error:
             raise _unanswered(request, f"no answer in {self._timeout:g} s") from error
         except Exception as error:
-            if any(each.check(defer.CancelledError) for each in getattr(error, "reasons", ())):
-                raise defer.CancelledError from error  # as Agent says it, of a request under way
             why = distrust(error)
             if why is not None:
                 raise Unavailable(f"{self.endpoint}: {why}") from error

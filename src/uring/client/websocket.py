@@ -11,11 +11,11 @@ from attrs import define, field
 from autobahn.exception import Disconnected
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
-from twisted.internet.error import ConnectingCancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from uring.client.answers import Reply, check_batch
+from uring.client.cancelling import cancellable
 from uring.client.tls import SECURE, Trust
 from uring.client.transport import authorization
 from uring.errors import OutcomeUnknown, Overloaded, Unauthorized, Unavailable, UringError
@@ -362,13 +362,14 @@ async def connect(
     )
     protocol: Any = None
     try:
-        protocol = await (trust or Trust()).endpoint(reactor, address, timeout).connect(factory)
+        endpoint = (trust or Trust()).endpoint(reactor, address, timeout)
+        protocol = await cancellable(endpoint.connect(factory))
         return await factory.opened  # type: ignore[no-any-return]
     except UringError:
         raise
-    except (CancelledError, ConnectingCancelledError):
+    except CancelledError:
         if protocol is not None:
             protocol.transport.abortConnection()
-        raise CancelledError from None
+        raise
     except Exception as error:
         raise Unavailable(f"{address} cannot be reached: {error}") from error
