@@ -437,6 +437,11 @@ class CompactionTests(NodeTestCase):
         self.assertEqual(state.synced_index, state.applied_index)
         bench.node.rest()
         self.assertEqual((state._recent._young, state._recent._old), ({}, {}))
+        log = bench.directory.log
+        self.assertEqual(log._window.start, log.last_index())
+        last, first = log.last_index(), log.first_index()
+        self.assertEqual(len(log.entries(first, last + 1, 1 << 20)), last - first + 1)
+        self.assertEqual(bench.node.hub.history.recent(1), [])
         self.assertEqual(bench.query(Get("k"), stale=True), ["v"])
 
     def test_one_compaction_at_a_time(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,22 @@ class ScavengerTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+IN_A_THREAD = """
+import ctypes, threading
+from uring.scavenger import prepare
+prepare()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+thread = threading.Thread(target=lambda: [bytearray(2000) for _ in range(100)])
+thread.start()
+thread.join()
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+"""Prints malloc's regions as XML."""
+
+
 class ReleaseTests(SynchronousTestCase):
     """What is given back."""
 
@@ -76,6 +94,16 @@ class ReleaseTests(SynchronousTestCase):
         pieces[:-1] = []
         release()
         self.assertLess(_resident() - before, 20 << 20)
+
+    def test_one_region(self) -> None:
+        """What threads were given comes from the region that is trimmed, and goes back, too."""
+        if "glibc" not in _libc():
+            self.skipTest("another C library")
+        done = subprocess.run(
+            [sys.executable, "-c", IN_A_THREAD], capture_output=True, text=True, check=True
+        )
+        self.assertNotIn('<heap nr="1">', done.stdout)
+        self.assertIn('<heap nr="0">', done.stdout)
 
     def test_cycles(self) -> None:
         """What refers to itself is collected."""

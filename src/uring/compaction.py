@@ -49,6 +49,8 @@ class Compaction:
         """Let go, in the quiet after a load, of what is in memory for speed alone."""
         node = self.node
         node.directory.state.forget_recent()
+        node.directory.log.forget_recent()
+        node.hub.history.forget_recent()
         if not self._under_way and not node.installing:
             self._under_way = True
             self._sync(0)

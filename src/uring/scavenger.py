@@ -26,6 +26,13 @@ RELEASES = 24
 COST_SHARE = 0.001
 """Of the time, for releasing: after one that took 0.1 s there is none for 100 s."""
 
+_MALLOC_OPTIONS = {
+    -8: 1,  # M_ARENA_MAX: one region for all threads
+    -3: 128 << 10,  # M_MMAP_THRESHOLD: larger pieces go back as soon as they are free
+    -1: 1 << 20,  # M_TRIM_THRESHOLD: so does the end of the heap, when as much of it is free
+}
+"""glibc's ``malloc.h``; what it knows under other numbers, or not at all, it does not change."""
+
 
 @define
 class Scavenger:
@@ -70,6 +77,16 @@ class Scavenger:
             self._peak = self._peak if self._left else 0.0
 
 
+def prepare() -> None:
+    """Let malloc keep little of what is free; to be called before there are other threads.
+
+    By default every thread gets a region of its own, whose free memory is of no use to the others,
+    and malloc keeps more for itself the larger the pieces are that it was asked for.
+    """
+    for option, value in _MALLOC_OPTIONS.items():
+        _mallopt(option, value)
+
+
 def settle() -> None:
     """Let the collector leave alone what is there once the node serves: modules, classes, routes.
 
@@ -85,11 +102,12 @@ def release() -> None:
     _trim(0)
 
 
-def _found_trim() -> Callable[[int], object]:
+def _found(name: str) -> Callable[..., object]:
     try:
-        return ctypes.CDLL(None).malloc_trim  # type: ignore[no-any-return]
+        return getattr(ctypes.CDLL(None), name)  # type: ignore[no-any-return]
     except (AttributeError, OSError, TypeError):  # other C libraries return memory in other ways
-        return lambda pad: None
+        return lambda *arguments: None
 
 
-_trim = _found_trim()
+_trim = _found("malloc_trim")
+_mallopt = _found("mallopt")

@@ -48,7 +48,7 @@ from uring.periodic import PeriodicBackups
 from uring.raft.core import RawNode
 from uring.raft.settings import Settings as RaftSettings
 from uring.rescue import Rescue
-from uring.scavenger import Scavenger, release, settle
+from uring.scavenger import Scavenger, prepare, release, settle
 from uring.security import Security, secure
 from uring.space import free_bytes
 from uring.store.directory import DataDirectory, open_directory
@@ -80,6 +80,7 @@ def makeService(options: Options) -> IService:
     """Return the node as a Twisted service.  Called by ``twist`` and ``twistd``."""
     from twisted.internet import reactor
 
+    prepare()
     logs.install(json=options.settings.json_logs)
     use_monotonic_time(reactor)
     gc.set_threshold(*GC_THRESHOLDS)

@@ -43,6 +43,7 @@ RATES: dict[str, float] = {
     "remove": 0.15,
     "replace": 0.12,
     "depose": 0.3,
+    "rest": 0.3,
 }
 """How often each kind comes, in a second."""
 
@@ -63,7 +64,10 @@ class Faults:
         mood = world.random("mood")
         # No world has everything at once: with all of it nothing would ever get done.
         self._kinds = [
-            kind for kind in RATES if mood.random() < 0.6 and kind not in world.options.without
+            kind
+            for kind in RATES
+            if (world.random("rests") if kind == "rest" else mood).random() < 0.6
+            and kind not in world.options.without
         ]
         self._calm = 10 ** mood.uniform(-0.5, 0.4) * world.options.amount
         if world.stage.is_open:
@@ -322,6 +326,14 @@ class Faults:
 
     def _full_disk(self, random: Random) -> str | None:
         return self._fail(random, FULL)
+
+    def _rest(self, random: Random) -> str | None:
+        """Let a node take what it does for the end of a load."""
+        life = self._life(random)
+        if life is None:
+            return None
+        life.later(0.0, "rests", lambda: life.node.rest())
+        return f"node {life.id}"
 
     # -- the operator ----------------------------------------------------------------------------
 

@@ -292,6 +292,10 @@ class LogMachine(RuleBasedStateMachine):
         write(self.directory.log, new, self.hard)
         self.model[start - self.first :] = new
 
+    @rule()
+    def rest(self) -> None:
+        self.directory.log.forget_recent()
+
     @precondition(lambda self: self.model)
     @rule(data=st.data(), limit=st.integers(1, 3))
     def compact(self, data: Any, limit: int) -> None:

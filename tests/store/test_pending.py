@@ -17,7 +17,8 @@ from tests.store.base import DirectoryTestCase, commit, gather, run, sync, write
 from uring.raft.types import ConfState
 from uring.store import state as state_module
 from uring.store.directory import DataDirectory
-from uring.store.recent import RecentRecords
+from uring.store.pending import REPLACED_FACTOR
+from uring.store.recent import RECORD_OVERHEAD, RecentRecords
 from uring.store.state import StateStore
 
 
@@ -181,7 +182,8 @@ class PendingTests(DirectoryTestCase):
     def test_replaced_again_and_again(self) -> None:
         """Few records that change often are written, too: the log must not grow for ever."""
         self.state.gather_bytes = 1300
-        for index in range(1, 12):
+        times = REPLACED_FACTOR * 1300 // (901 + RECORD_OVERHEAD) + 1
+        for index in range(1, times + 1):
             self.assertFalse(self.state.wants_write)
             gather(self.state, index, {b"a": b"x" * 900})
         self.assertTrue(self.state.wants_write)

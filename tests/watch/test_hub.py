@@ -141,7 +141,7 @@ class BehindTests(HubTestCase):
     def test_from_the_disk(self) -> None:
         """An old one is read in pieces; what happens meanwhile comes after it."""
         self.puts(1, 300)
-        self.replica.hub.history._tail.clear()
+        self.replica.hub.history.forget_recent()
         self.replica.subscribe(self.sink, start=2, prefix="k")
         self.replica.clock.advance(0)
         self.puts(301, 302)
@@ -165,7 +165,7 @@ class BehindTests(HubTestCase):
         self.replica.do(*[Put(f"k{number}", "x" * 10_000) for number in range(100)])
         for tail in (True, False):
             if not tail:
-                self.replica.hub.history._tail.clear()
+                self.replica.hub.history.forget_recent()
             for start in (1, 37, 100):
                 sink = Recorder()
                 self.replica.subscribe(sink, start=start)
@@ -239,7 +239,7 @@ class BehindTests(HubTestCase):
         self.replica = Replica(bounds={"entries_max": 80})
         self.puts(1, 60)
         history = self.replica.hub.history
-        history._tail.clear()
+        history.forget_recent()
         files: Any = history.store.files
         first = min(files.content)
         files.content[first][20] ^= 1

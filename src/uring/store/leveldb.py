@@ -14,7 +14,7 @@ Database = Any
 """A ``plyvel.DB``; the library has no types."""
 
 MIB = 1 << 20
-LOG_WRITE_BUFFER = 4 * MIB
+LOG_WRITE_BUFFER = 2 * MIB
 """A memtable lives twice while one is written to a table, and what the log's newest entries are
 read from is the window of :class:`uring.store.log.LogStore`, so this one need not be large."""
 STATE_WRITE_BUFFER = 32 * MIB

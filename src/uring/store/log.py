@@ -30,7 +30,7 @@ from uring.store.records import (
 from uring.store.window import EntryWindow
 from uring.wire.codec import DecodeError, decode_entry, encode_entry
 
-WINDOW_BYTES = 4 << 20
+WINDOW_BYTES = 2 << 20
 """Memory for the newest entries: what a follower can be behind without reading LevelDB, which has
 them in its memtable or in the page cache.  Entries are kept with their records; both count."""
 
@@ -350,6 +350,10 @@ class LogStore:
     def bytes_kept(self) -> int:
         """The size of the log's entries; an estimate after compactions and overwritten tails."""
         return round(self._bytes)
+
+    def forget_recent(self) -> None:
+        """Let go of entries that LevelDB has, too, but the newest, which every append asks for."""
+        self._window.trim(self._window.end - 2)
 
     def raise_commit(self, index: int) -> None:
         """Let the hard state say what the state proves: that ``index`` is committed."""

@@ -16,9 +16,9 @@ from attrs import define, field
 from uring.raft.types import ConfState
 from uring.store.recent import RECORD_OVERHEAD, UNKNOWN, Unknown
 
-PENDING_BYTES = 4 << 20
-"""Size of one generation from which it is to be written: some 25 ms of a thread."""
-REPLACED_FACTOR = 8
+PENDING_BYTES = 2 << 20
+"""Size of one generation from which it is to be written: some 12 ms of a thread."""
+REPLACED_FACTOR = 16
 """So many times as much may be committed to it, where most of that has been replaced since: what
 has to be applied again after a crash stays small, too."""
 

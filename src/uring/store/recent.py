@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import define, field
 
-RECENT_BYTES = 4 << 20
+RECENT_BYTES = 2 << 20
 """Of one generation; there are two of them."""
 RECORD_OVERHEAD = 128
 """Bytes that a record is counted with beside its key and value."""

@@ -41,8 +41,11 @@ from uring.store.snapshots import STATE, SnapshotReader, SnapshotWriter, swap_in
 from uring.store.transaction import StateTransaction
 from uring.store.view import StateView, iterate
 
-WANT_SYNC_BYTES = 8 * MIB
-"""Unsynced state from which :attr:`StateStore.wants_sync` is True."""
+WANT_SYNC_BYTES = 4 * MIB
+"""Unsynced state from which :attr:`StateStore.wants_sync` is True.
+
+A sync makes a table of it.  LevelDB maps the tables that it compacts, four new ones and what they
+overlap, so their size counts several times in the memory of a node."""
 
 FLUSH_BYTES = STATE_WRITE_BUFFER // 2
 """Unsynced state from which writes are synced one by one until a flush is through.

@@ -10,7 +10,7 @@ from attrs import define, field
 from uring.machines.events import Event, SwapRefused, encode
 from uring.store.history import HistoryStore, Record
 
-TAIL_BYTES = 2 << 20
+TAIL_BYTES = 1 << 20
 """What is kept in memory, too: who was away for a moment costs no disk."""
 RECORD_OVERHEAD = 200
 """Bytes that a record takes there beside its payload: the objects around it."""
@@ -81,10 +81,14 @@ class History:
                 return found[:count]
         return found
 
-    def reset(self, revision: int) -> None:
-        """Begin anew: the state was replaced by one at ``revision``.  Raises StoreFailed."""
+    def forget_recent(self) -> None:
+        """Let go of what the files have, too."""
         self._tail.clear()
         self._size = 0
+
+    def reset(self, revision: int) -> None:
+        """Begin anew: the state was replaced by one at ``revision``.  Raises StoreFailed."""
+        self.forget_recent()
         self.store.reset(revision)
 
 
