@@ -2,8 +2,8 @@
 
 First the well-behaved use the cluster alone, then under the flood, through the nodes that are not
 flooded.  Afterwards: no election, their 99th percentile within three times what it was, and the
-memory of the flooded node back within ten percent of what the others have grown by, once the
-attackers are gone: all three keep what the well-behaved have written meanwhile.
+resident memory of the flooded node back within ten percent of what it was, once the attackers are
+gone, although all three keep some of what the well-behaved have written meanwhile.
 """
 
 from __future__ import annotations
@@ -168,17 +168,12 @@ class Outcome:
     after: list[tuple[int, int]]
     errors: list[str]
 
-    @property
-    def growth(self) -> list[float]:
-        """By how much each node has grown.  All store what the well-behaved write meanwhile."""
-        return [kept / held for held, kept in zip(self.held, self.kept, strict=True)]
-
     def checks(self) -> dict[str, bool]:
         """Return what must hold, and whether it does."""
         return {
             "no election": self.before == self.after,
             f"p99 within {FACTOR_MAX:g} x": self.flooded <= FACTOR_MAX * self.quiet,
-            "memory back within 10 %": self.growth[0] <= GROWTH_MAX * max(1.0, *self.growth[1:]),
+            "memory back within 10 %": self.kept[0] <= GROWTH_MAX * self.held[0],
             "no errors": not self.errors,
         }
 
@@ -189,7 +184,7 @@ class Outcome:
             f"{self.later:.1f} after"
         )
         for name, sizes in (("before", self.held), ("meanwhile", self.peak), ("after", self.kept)):
-            print(f"memory {name}, MiB:", *(each >> 20 for each in sizes))
+            print(f"memory {name}, MiB:", *(f"{each / (1 << 20):.1f}" for each in sizes))
         print(f"terms and leaders: {self.before} before, {self.after} after")
         print(f"errors of others: {len(self.errors)}", *sorted(set(self.errors))[:5], sep="\n  ")
         for name, is_met in self.checks().items():
