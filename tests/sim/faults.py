@@ -63,6 +63,7 @@ class Faults:
         self._replacing: set[int] = set()
         mood = world.random("mood")
         # No world has everything at once: with all of it nothing would ever get done.
+        # What came later draws apart, so that older seeds stay the worlds they were.
         self._kinds = [
             kind
             for kind in RATES
