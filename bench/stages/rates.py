@@ -65,6 +65,10 @@ CASES = (
         quick=True,
     ),
     Case(
+        "puts, 64 callers on 4 connections",
+        _shapes(("websocket", 4, 16), *_FEW, pysyncobj=("lines", 4, 16)),
+    ),
+    Case(
         "puts, one client",
         _shapes(("websocket", 1, 1), ("grpc", 1, 1), pysyncobj=("lines", 1, 1)),
         quick=True,
