@@ -235,7 +235,7 @@ class RemoveTests(AdministrationTestCase):
             self.bench.settle()
             self.catch_up(2)
         self.assertIsNone(self.successResultOf(done))
-        index = self.bench.node._conf_index
+        index = self.bench.node.applying.conf_index
         self.assertGreaterEqual(self.bench.directory.log.hard_state.commit, index)
 
     def test_transfer_to_a_silent_voter_was_begun_again_and_again(self) -> None:

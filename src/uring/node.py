@@ -20,26 +20,25 @@ from twisted.python.failure import Failure
 from uring import backup, status
 from uring.access import Access
 from uring.api.gateway import Done
+from uring.applying import Applying
 from uring.compaction import Compaction
 from uring.diskprobe import DiskProbe
 from uring.errors import Overloaded, Unavailable
 from uring.lessor import Lessor
 from uring.machines import leases, tokens
 from uring.machines.commands import Command, Query
-from uring.machines.events import Event
-from uring.machines.table import Applied, Machines
+from uring.machines.table import Machines
 from uring.measures import Measures
-from uring.members import Administration, Member, decode_member
+from uring.members import Administration, Member
 from uring.nodesettings import NodeSettings
 from uring.notices import CommitNotices
 from uring.periodic import PeriodicBackups
 from uring.proposals import Proposals
 from uring.raft.core import RawNode
 from uring.raft.local import ProposalDropped
-from uring.raft.membership import decode_conf_change
 from uring.raft.messages import InstallSnapshot, Message
-from uring.raft.ready import StorageAppend, StorageApply
-from uring.raft.types import Entry, EntryKind, HardState, Role
+from uring.raft.ready import StorageAppend
+from uring.raft.types import Entry, HardState, Role
 from uring.reads import LinearizableReads
 from uring.reports import Reports
 from uring.space import DiskSpace
@@ -119,6 +118,7 @@ class Node:
     space: DiskSpace = field(init=False)
     notices: CommitNotices = field(init=False)
     compaction: Compaction = field(init=False)
+    applying: Applying = field(init=False)
     _turn_call: IDelayedCall | None = field(default=None, init=False)
     _tick_call: IDelayedCall | None = field(default=None, init=False)
     _campaign_call: IDelayedCall | None = field(default=None, init=False)
@@ -126,9 +126,6 @@ class Node:
     """The last leader, if its process has ended and there is no other yet."""
     _last_tick: float = field(default=0.0, init=False)
     _appends: list[StorageAppend] = field(factory=list, init=False)
-    _applies: list[StorageApply] = field(factory=list, init=False)
-    _conf_index: int = field(default=0, init=False)
-    """Where the last change of the members stands that was applied in this life."""
     _late_state: HardState | None = field(default=None, init=False)
     """A commit index that is written with whatever is written next."""
     _writing: bool = field(default=False, init=False)
@@ -184,6 +181,7 @@ class Node:
         self.reports = Reports(self, self.facts)
         self.timeline = Timeline(settings.node_id, self.clock.seconds())
         self.compaction = Compaction(self)
+        self.applying = Applying(self)
 
     def _view(self) -> Any:
         """Return the state as it is; None while it is replaced, or once its store has failed."""
@@ -541,7 +539,7 @@ class Node:
             self._take_ready()
             # Others wait for what is written here, and the disk works while this thread applies.
             more = self._write()
-            more = self._apply_committed() or more
+            more = self.applying.drive() or more
             if more and self.clock.seconds() - began > TURN_SECONDS:
                 self.wake()  # what is left, a log to apply after a restart, waits for the next turn
                 break
@@ -561,7 +559,7 @@ class Node:
             if ready.append is not None:
                 self._appends.append(ready.append)
             if ready.apply is not None:
-                self._applies.append(ready.apply)
+                self.applying.add(ready.apply)
 
     def _propose_gathered(self) -> None:
         while (taken := self.proposals.take()) is not None:
@@ -685,12 +683,12 @@ class Node:
             return True
         if (hard_state.term, hard_state.vote) != (saved.term, saved.vote):
             return False
-        return not saved.commit < self._conf_index <= hard_state.commit
+        return not saved.commit < self.applying.conf_index <= hard_state.commit
 
     @property
     def membership_is_durable(self) -> bool:
         """True if this node would know the present members after a restart, without asking."""
-        return bool(self.directory.log.hard_state.commit >= self._conf_index)
+        return bool(self.directory.log.hard_state.commit >= self.applying.conf_index)
 
     def survived(self, result: object, what: str) -> bool:
         """Return False, and stop for good, when the disk failed: it is never tried again."""
@@ -708,7 +706,7 @@ class Node:
         """
         assert append.snapshot is not None
         meta = append.snapshot.meta
-        self._apply_committed()  # to the state that goes; it may be asked until then
+        self.applying.drive()  # to the state that goes; it may be asked until then
         job = self.transfers.install(meta)
         self._late_state = None  # of the log that goes
         self._writing = self.installing = True
@@ -743,92 +741,7 @@ class Node:
 
         thread.submit(job.write, lambda result: self._guarded(lambda: finished(result)))
 
-    # -- applying --------------------------------------------------------------------------------
-
-    def _apply_committed(self) -> bool:
-        """Apply what the core has handed out, in order; True if that was anything."""
-        applies, self._applies = self._applies, []
-        for apply in applies:
-            self._apply(apply)
-        return bool(applies)
-
-    def _apply(self, apply: StorageApply) -> None:
-        state = self.directory.state
-        transaction = state.begin()
-        began = self.clock.seconds()
-        applied: list[Applied] = []
-        events: list[Event] = []
-        before = 0
-        members_changed: list[dict[str, object]] = []
-        tokens_changed = False
-        level = self.upgrades.level
-        for entry in apply.entries:
-            if entry.kind is not EntryKind.NORMAL:
-                members_changed.append(self._apply_conf_change(entry, transaction))
-            elif entry.data:
-                outcome = self.machines.apply(transaction, entry.index, entry.data)
-                applied.append(outcome)
-                if outcome.events:
-                    before = before if events else outcome.before
-                    events.extend(outcome.events)
-                if outcome.leases:
-                    self.lessor.touched(outcome.leases)
-                tokens_changed = tokens_changed or outcome.tokens
-        if apply.entries:
-            last = apply.entries[-1]
-            self.hub.keep(last.index, events)
-            transaction.commit(last.index, last.term)
-        if self.upgrades.level != level:
-            self.upgrades.raised()
-        if tokens_changed:
-            self.access.replace(tokens.every(state))
-        for response in apply.responses:
-            self.raft.step(response)
-        self._measure_applied(apply.entries, applied, began)
-        for outcome in applied:
-            self.proposals.resolve(outcome)
-        self.hub.publish(before, events)
-        for event in members_changed:
-            self.hub.publish_local(event)
-        self.compaction.drive()
-
-    def _measure_applied(
-        self, entries: Sequence[Entry], applied: Sequence[Applied], began: float
-    ) -> None:
-        measures, now = self.measures, self.clock.seconds()
-        measures.apply.observe(now - began)
-        measures.entries += len(entries)
-        for outcome in applied:
-            measures.commands += len(outcome.results or ())
-            proposed = self.proposals.proposed_at(outcome)
-            if proposed is not None:
-                measures.commit.observe(now - proposed)
-
-    def _apply_conf_change(self, entry: Entry, transaction: Any) -> dict[str, object]:
-        change = decode_conf_change(entry.data)
-        members = dict(self.members_known())
-        if change.context:
-            node_id, member, level = decode_member(change.context)
-            members[node_id] = member
-            if level > self.upgrades.level:
-                self.upgrades.check(level)
-                transaction.set_level(level)
-        self._conf_index = entry.index
-        conf_state = self.raft.apply_conf_change(change)
-        transaction.set_conf_state(conf_state)
-        ids = {*conf_state.voters, *conf_state.learners, *conf_state.voters_outgoing}
-        kept = {node_id: member for node_id, member in members.items() if node_id in ids}
-        transaction.set_member_addresses(
-            {node_id: member.line() for node_id, member in kept.items()}
-        )
-        self.administration.members_changed(kept)
-        self.mesh.set_members({node_id: member.address for node_id, member in kept.items()})
-        self.log.info(
-            "members are now voters {voters}, learners {learners}",
-            voters=list(conf_state.voters),
-            learners=list(conf_state.learners),
-        )
-        return {"AddNode": {"node": self.id, "members": sorted(ids)}}
+    # -- leadership ------------------------------------------------------------------------------
 
     def _leadership_changed(self) -> None:
         role, leader = self.role(), self.raft.leader_id

@@ -10,6 +10,7 @@ from attrs import define, field, frozen
 
 from tests.sim.faults import STOPPED
 from tests.sim.versions import is_known
+from uring.applying import Applying
 from uring.machines import leases
 from uring.machines.commands import Ring
 from uring.machines.events import (
@@ -24,7 +25,6 @@ from uring.machines.events import (
 )
 from uring.machines.levels import LEVEL
 from uring.machines.table import Applied, Machines
-from uring.node import Node
 from uring.raft.messages import AppendResponse, VoteResponse
 from uring.raft.ready import StorageApply
 from uring.raft.types import ConfState, Entry, EntryKind, HardState, Role
@@ -73,8 +73,8 @@ class Untouched:
 
 
 @define
-class WatchedNode(Node):
-    """A node that shows what it applies."""
+class WatchedApplying(Applying):
+    """Shows what it applies."""
 
     watching: Callable[[Sequence[Entry]], None] = lambda entries: None
 

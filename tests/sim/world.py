@@ -21,7 +21,7 @@ from tests.sim.leases import Holder
 from tests.sim.linearizable import Operation, offending_keys
 from tests.sim.locks import Contender
 from tests.sim.network import Network, SimMesh
-from tests.sim.properties import Properties, Violation, WatchedMachines, WatchedNode
+from tests.sim.properties import Properties, Violation, WatchedApplying, WatchedMachines
 from tests.sim.ring import Balancer
 from tests.sim.scripts import Stage
 from tests.sim.stores import Crashed, Files, open_files, simulated_files
@@ -30,6 +30,7 @@ from tests.sim.versions import Upgrade
 from tests.sim.watchers import Watcher
 from uring.machines.levels import FIRST, LEVEL
 from uring.members import Member, encode_member
+from uring.node import Node
 from uring.nodesettings import NodeSettings
 from uring.raft.core import RawNode
 from uring.raft.membership import encode_conf_change
@@ -284,7 +285,7 @@ class World:
         )
         name = (host.id, directory.identity.life)
         log = Logger(namespace="uring.sim", observer=life.logged)  # type: ignore[arg-type]
-        life.node = WatchedNode(
+        life.node = Node(
             settings=NodeSettings(
                 node_id=host.id,
                 address=address(host.id),
@@ -311,7 +312,9 @@ class World:
             ),
             fail_stop=life.fail_stop,
             log=log,
-            watching=lambda entries: self.properties.applied(life, entries),
+        )
+        life.node.applying = WatchedApplying(
+            life.node, lambda entries: self.properties.applied(life, entries)
         )
         life.node.transfers.log = life.node.administration.log = log
         life.node.upgrades.log = log
