@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -40,6 +41,15 @@ class CancelTests(TestCase):
         """A request is not sent to the next node by somebody whom nobody waits for."""
         client = Client("127.0.0.1:1", "127.0.0.1:2", patience=30.0)
         asking = Deferred.fromCoroutine(client.get("k"))
+        self.assertNoResult(asking)
+        asking.cancel()
+        self.failureResultOf(asking, CancelledError)
+        await client.close()
+
+    async def test_backup_while_a_name_is_looked_up(self) -> None:
+        """Who stops a backup is not told that a node cannot be reached."""
+        client = Client("127.0.0.1:1")
+        asking = Deferred.fromCoroutine(client.backup(io.BytesIO()))
         self.assertNoResult(asking)
         asking.cancel()
         self.failureResultOf(asking, CancelledError)

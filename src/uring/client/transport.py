@@ -166,12 +166,13 @@ class Transport:
         """
         url = self._url(path)
         try:
-            response = await self._http.request("GET", url, unbuffered=True, **self._headers({}))
+            asked = self._http.request("GET", url, unbuffered=True, **self._headers({}))
+            response = await cancellable(asked)
             if response.code == 200:
-                await treq.collect(response, take)
+                await cancellable(treq.collect(response, take))
                 return
             answer = await self._received(response)
-        except UringError:
+        except (UringError, defer.CancelledError):
             raise
         except Exception as error:
             raise Unavailable(f"{self.endpoint}: {type(error).__name__}: {error}") from error
