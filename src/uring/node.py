@@ -24,6 +24,7 @@ from uring.applying import Applying
 from uring.compaction import Compaction
 from uring.diskprobe import DiskProbe
 from uring.errors import Overloaded, Unavailable
+from uring.lengthy import Answers
 from uring.lessor import Lessor
 from uring.machines import leases, tokens
 from uring.machines.commands import Command, Query
@@ -119,6 +120,7 @@ class Node:
     notices: CommitNotices = field(init=False)
     compaction: Compaction = field(init=False)
     applying: Applying = field(init=False)
+    answers: Answers = field(init=False)
     _turn_call: IDelayedCall | None = field(default=None, init=False)
     _tick_call: IDelayedCall | None = field(default=None, init=False)
     _campaign_call: IDelayedCall | None = field(default=None, init=False)
@@ -182,6 +184,7 @@ class Node:
         self.timeline = Timeline(settings.node_id, self.clock.seconds())
         self.compaction = Compaction(self)
         self.applying = Applying(self)
+        self.answers = Answers(self.machines, lambda: self.directory.state, self.reader.submit)
 
     def _view(self) -> Any:
         """Return the state as it is; None while it is replaced, or once its store has failed."""
@@ -300,7 +303,7 @@ class Node:
         if self.installing:
             done(Unavailable("a snapshot is being installed; try again"))
         elif stale:
-            done(self.machines.query(self.directory.state, query))
+            self.answers.give((query,), lambda found: done(found[0]))
         elif not self._running:
             done(Unavailable("the node is stopping"))
         elif not self.raft.leader_id:
@@ -545,8 +548,7 @@ class Node:
                 break
         if not self.installing:
             for read in self.reads.ready(self.directory.state.applied_index):
-                state = self.directory.state
-                read.done([self.machines.query(state, query) for query in read.queries])
+                self.answers.give(read.queries, read.done)
 
     def _take_ready(self) -> None:
         while self.raft.has_ready():
@@ -628,7 +630,9 @@ class Node:
         if self._writing or not (self._appends or not self._is_only_commit(self._late_state)):
             return False
         if self._appends and self._appends[0].snapshot is not None:
-            self._install(self._appends.pop(0))
+            self.applying.drive()  # to the state that goes; it may be asked until then
+            if not self.applying.is_busy:
+                self._install(self._appends.pop(0))
             return False
         hard_state, self._late_state = self._late_state, None
         entries: list[Entry] = []
@@ -706,7 +710,6 @@ class Node:
         """
         assert append.snapshot is not None
         meta = append.snapshot.meta
-        self.applying.drive()  # to the state that goes; it may be asked until then
         job = self.transfers.install(meta)
         self._late_state = None  # of the log that goes
         self._writing = self.installing = True

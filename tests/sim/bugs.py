@@ -14,6 +14,7 @@ from unittest.mock import patch
 from attrs import evolve
 
 from tests.sim.world import Options, Outcome, simulate
+from uring import applying
 from uring import node as node_module
 from uring import proposals as proposals_module
 from uring import reads as node_reads
@@ -229,6 +230,23 @@ def _() -> list[Patch]:
         write(self, generation)
 
     return [(store_state.StateStore, "_write", again)]
+
+
+@bug("a change of the ring worked out from an older state")
+def _() -> list[Patch]:
+    add, work_out = applying.Applying.add, applying.Applying._work_out
+    drafts: dict[int, Any] = {}
+
+    def early(self: Any, apply: Any) -> None:
+        drafts[id(self)] = self.node.directory.state.draft()
+        add(self, apply)
+
+    def late(self: Any, entry: Any) -> None:
+        state = self.node.directory.state
+        with patch.object(type(state), "draft", lambda state: drafts[id(self)]):
+            work_out(self, entry)
+
+    return [(applying.Applying, "add", early), (applying.Applying, "_work_out", late)]
 
 
 @bug("log begun again before the snapshot is installed")

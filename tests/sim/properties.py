@@ -78,9 +78,10 @@ class WatchedApplying(Applying):
 
     watching: Callable[[Sequence[Entry]], None] = lambda entries: None
 
-    def _apply(self, apply: StorageApply) -> None:
-        super()._apply(apply)
-        self.watching(apply.entries)
+    def _apply(self, apply: StorageApply) -> Sequence[Entry]:
+        entries = super()._apply(apply)
+        self.watching(entries)
+        return entries
 
 
 @frozen
@@ -91,11 +92,11 @@ class WatchedMachines(Machines):
     level: int = LEVEL
     """An older program passes over entries that it cannot decode."""
 
-    def apply(self, transaction: Any, index: int, data: bytes) -> Applied:
+    def apply(self, transaction: Any, index: int, data: bytes, *, in_turn: bool = False) -> Applied:
         if self.level < LEVEL and not is_known(data, self.level):
             applied = Applied(0, 0, index, None, [])
         else:
-            applied = super().apply(transaction, index, data)
+            applied = super().apply(transaction, index, data, in_turn=in_turn)
         self.watch(index, applied)
         return applied
 

@@ -29,6 +29,7 @@ from tests.sim.tokens import Registrar
 from tests.sim.versions import Upgrade
 from tests.sim.watchers import Watcher
 from uring.machines.levels import FIRST, LEVEL
+from uring.machines.table import LARGE_RING
 from uring.members import Member, encode_member
 from uring.node import Node
 from uring.nodesettings import NodeSettings
@@ -284,6 +285,8 @@ class World:
             **self.raft_choices,
         )
         name = (host.id, directory.identity.life)
+        # Some processes work changes of the ring out in a thread, others at once: all the same.
+        in_thread = self.random(f"lengthy {host.id}.{life.number}").random() < 0.5
         log = Logger(namespace="uring.sim", observer=life.logged)  # type: ignore[arg-type]
         life.node = Node(
             settings=NodeSettings(
@@ -309,6 +312,7 @@ class World:
                 answered=lambda proposer, incarnation: (proposer, incarnation) == name,
                 watch=lambda index, applied: self.properties.outcome(life, index, applied),
                 level=host.level,
+                large_ring=1 if in_thread else LARGE_RING,
             ),
             fail_stop=life.fail_stop,
             log=log,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -60,6 +60,10 @@ from uring.machines.ring.commands import (
 from uring.machines.sessions import first_time
 from uring.machines.turn import Turn
 
+LARGE_RING = 1 << 14
+"""To change a ring of so many vnodes takes some 5 ms, and one of a million up to a second."""
+_LENGTHY = frozenset((AddNode, RemoveNode, CommitPlan, JoinRing, AbandonNode))
+_LENGTHY_QUERIES = frozenset((GetNodes, GetPlan, GetRing, GetHandoffs))
 _REVISION = b"r"
 _OF_KEYS = frozenset((Put, Delete, Cas))
 _U64 = struct.Struct(">Q")
@@ -86,6 +90,10 @@ class Applied(Struct, frozen=True):
     """Whether any token was added or removed."""
 
 
+class Lengthy(Exception):
+    """A batch that takes long has not been begun."""
+
+
 def _always(*about: object) -> bool:
     return True
 
@@ -97,9 +105,17 @@ class Machines:
     answered: Callable[[int, int], bool] = _always
     """Whether somebody here waits for the results of a (proposer, incarnation); where not, answers
     with a ring leave it out."""
+    large_ring: int = LARGE_RING
+    """Vnodes from which a ring takes long to change, or to read as a whole."""
 
-    def apply(self, transaction: Transaction, index: int, data: bytes) -> Applied:
-        """Apply the entry at ``index``.  Never raises for anything that ``data`` may hold."""
+    def apply(
+        self, transaction: Transaction, index: int, data: bytes, *, in_turn: bool = False
+    ) -> Applied:
+        """Apply the entry at ``index``.  Never raises for anything that ``data`` may hold.
+
+        But ``in_turn``, where others wait for this thread, :exc:`Lengthy` is raised for what takes
+        long, and nothing is done.
+        """
         try:
             proposal = decode(data)
         except ProposalError:
@@ -107,6 +123,8 @@ class Machines:
         name = (proposal.proposer, proposal.incarnation, proposal.sequence)
         if not all(0 < number < 1 << 63 for number in name):
             return Applied(0, 0, index, None, [])
+        if in_turn and self._is_lengthy(transaction, proposal.commands):
+            raise Lengthy
         if not first_time(transaction, *name, proposal.floor):
             return Applied(*name, None, [])
         before = self.revision(transaction)
@@ -123,6 +141,18 @@ class Machines:
         if turn.revision != before:
             transaction.put(_REVISION, _U64.pack(turn.revision))
         return Applied(*name, results, turn.events, before, turn.leases, turn.tokens)
+
+    def _is_lengthy(self, state: Readable, commands: Sequence[Command]) -> bool:
+        if _LENGTHY.isdisjoint(map(type, commands)):
+            return False
+        sizes = [command.size for command in commands if type(command) is SetSize]
+        return max(*sizes, mring.size(state) or 0, 0) >= self.large_ring
+
+    def are_lengthy(self, state: Readable, queries: Sequence[Query]) -> bool:
+        """Tell whether it takes long to answer ``queries``."""
+        if _LENGTHY_QUERIES.isdisjoint(map(type, queries)):
+            return False
+        return (mring.size(state) or 0) >= self.large_ring
 
     def query(self, state: Readable, query: Query) -> Any:
         """Answer ``query`` from ``state``; see the queries for the types of their answers."""

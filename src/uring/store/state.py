@@ -38,7 +38,7 @@ from uring.store.records import (
     unprotect,
 )
 from uring.store.snapshots import STATE, SnapshotReader, SnapshotWriter, swap_in
-from uring.store.transaction import StateTransaction
+from uring.store.transaction import StateTransaction, ViewDraft
 from uring.store.view import StateView, iterate
 
 WANT_SYNC_BYTES = 4 * MIB
@@ -342,6 +342,13 @@ class StateStore:
         with self._gate, self.health.guard():
             snapshot = self.db.snapshot()
         return StateView(snapshot, self._gate, self.health)
+
+    def draft(self) -> ViewDraft:
+        """Begin changes of the state of now in another thread; close it there.
+
+        A transaction that begins before anything else is committed may take them over.
+        """
+        return ViewDraft(self.view())
 
     def snapshot_writer(self) -> SnapshotWriter:
         """Begin to receive a snapshot beside the present state; an unfinished one is dropped."""

@@ -11,24 +11,21 @@ from uring.raft.types import ConfState
 
 if TYPE_CHECKING:
     from uring.store.state import StateStore
+    from uring.store.view import StateView
 
 
 @define(eq=False)
-class StateTransaction:
-    """Reads see what was written before in the same transaction; others see it after commit."""
+class Draft:
+    """Changes over a state that others do not see."""
 
-    _store: StateStore
-    _generation: int
+    _base: StateStore | StateView
     _writes: dict[bytes, bytes | None] = field(factory=dict, init=False)
-    _conf_state: ConfState | None = field(default=None, init=False)
-    _addresses: dict[int, str] | None = field(default=None, init=False)
-    _level: int | None = field(default=None, init=False)
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value under ``key``, or None.  Raises :exc:`StoreFailed`."""
         if key in self._writes:
             return self._writes[key]
-        return self._store.get(key)
+        return self._base.get(key)
 
     def put(self, key: bytes, value: bytes) -> None:
         """Store ``value`` under ``key``."""
@@ -47,7 +44,33 @@ class StateTransaction:
         own = sorted(
             item for item in self._writes.items() if item[0].startswith(prefix) and item[0] >= start
         )
-        return _merge(own, self._store.iterate(prefix, start))
+        return _merge(own, self._base.iterate(prefix, start))
+
+
+@define(eq=False)
+class ViewDraft(Draft):
+    """Changes over the state as it was at one moment, for any thread."""
+
+    _base: StateView
+
+    def close(self) -> None:
+        """Read no more; what was written stays."""
+        self._base.close()
+
+
+@define(eq=False)
+class StateTransaction(Draft):
+    """Reads see what was written before in the same transaction; others see it after commit."""
+
+    _base: StateStore
+    _generation: int
+    _conf_state: ConfState | None = field(default=None, init=False)
+    _addresses: dict[int, str] | None = field(default=None, init=False)
+    _level: int | None = field(default=None, init=False)
+
+    def take(self, draft: Draft) -> None:
+        """Take over what was written to a draft of the state that this transaction began with."""
+        self._writes.update(draft._writes)
 
     def set_conf_state(self, conf_state: ConfState) -> None:
         """Change the membership with this transaction."""
@@ -67,7 +90,7 @@ class StateTransaction:
         Raises :exc:`StoreFailed`, :exc:`ValueError` when the index falls, :exc:`RuntimeError`
         when a snapshot was installed since the transaction began.
         """
-        self._store.apply(
+        self._base.apply(
             self._generation,
             self._writes,
             (applied_index, applied_term),
