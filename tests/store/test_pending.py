@@ -17,7 +17,7 @@ from tests.store.base import DirectoryTestCase, commit, gather, run, sync, write
 from uring.raft.types import ConfState
 from uring.store import state as state_module
 from uring.store.directory import DataDirectory
-from uring.store.pending import REPLACED_FACTOR
+from uring.store.pending import OVERWRITTEN_FACTOR, REPLACED_FACTOR
 from uring.store.recent import RECORD_OVERHEAD, RecentRecords
 from uring.store.state import StateStore
 
@@ -168,16 +168,42 @@ class PendingTests(DirectoryTestCase):
         """A full generation asks to be written; where that does not happen, the next one waits."""
         self.state.gather_bytes = 1000
         gather(self.state, 1, {b"a": b"x" * 800})
-        gather(self.state, 2, {b"a": b"y" * 800})
         self.assertFalse(self.state.wants_write)
-        gather(self.state, 3, {b"b": b"x" * 800})
+        gather(self.state, 2, {b"b": b"x" * 800})
         self.assertTrue(self.state.wants_write)
         self.state.write()
         self.assertFalse(self.state.wants_write)
-        gather(self.state, 4, {b"c": b"x" * 800})
+        gather(self.state, 3, {b"c": b"x" * 800})
         self.assertEqual(stored(self.state), {})
-        gather(self.state, 5, {b"d": b"x" * 800})
+        gather(self.state, 4, {b"d": b"x" * 800})
         self.assertEqual(sorted(stored(self.state)), [b"a", b"b", b"c", b"d"])
+
+    def test_overwritten(self) -> None:
+        """What is overwritten over and over may become larger before it is written, up to a point:
+        what is not would only take memory."""
+        self.state.gather_bytes = 1000
+        size = 100 + 4 + RECORD_OVERHEAD
+        few, many = 1000 // size, OVERWRITTEN_FACTOR * 1000 // size
+        keys = [b"k%03d" % number for number in range(many + 1)]
+        index = 0
+
+        def put(key: bytes) -> bool:
+            nonlocal index
+            index += 1
+            gather(self.state, index, {key: b"x" * 100})
+            return self.state.wants_write
+
+        for key in keys[:few]:
+            self.assertFalse(put(key))
+        for key in keys[:many]:
+            self.assertFalse(put(key) or put(key))
+        self.assertTrue(put(keys[many]))
+        job = self.state.write()
+        job.write()
+        job.done()
+        for key in keys[:few]:
+            self.assertFalse(put(key))
+        self.assertTrue(put(keys[few]))
 
     def test_replaced_again_and_again(self) -> None:
         """Few records that change often are written, too: the log must not grow for ever."""

@@ -18,6 +18,11 @@ from uring.store.recent import RECORD_OVERHEAD, UNKNOWN, Unknown
 
 PENDING_BYTES = 2 << 20
 """Size of one generation from which it is to be written: some 12 ms of a thread."""
+OVERWRITTEN_FACTOR = 4
+"""So many times as large it may become where what comes overwrites what is in it: a few thousand
+keys that are written over and over then never leave memory."""
+OVERWRITTEN_RATIO = 1.25
+"""Commits of so many times what is to be written show that."""
 REPLACED_FACTOR = 16
 """So many times as much may be committed to it, where most of that has been replaced since: what
 has to be applied again after a crash stays small, too."""
@@ -64,7 +69,14 @@ class Generation:
 
     def is_full(self, limit: int) -> bool:
         """Whether it is time to write it, by its size or by what was committed to it."""
-        return self.size >= limit or self.committed >= REPLACED_FACTOR * limit
+        size, committed = self.size, self.committed
+        if size < limit:
+            return committed >= REPLACED_FACTOR * limit
+        return (
+            committed < OVERWRITTEN_RATIO * size
+            or size >= OVERWRITTEN_FACTOR * limit
+            or committed >= REPLACED_FACTOR * limit
+        )
 
 
 @define(eq=False)
