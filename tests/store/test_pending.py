@@ -168,15 +168,17 @@ class PendingTests(DirectoryTestCase):
         """A full generation asks to be written; where that does not happen, the next one waits."""
         self.state.gather_bytes = 1000
         gather(self.state, 1, {b"a": b"x" * 800})
+        gather(self.state, 2, {b"a": b"y" * 800})
         self.assertFalse(self.state.wants_write)
-        gather(self.state, 2, {b"b": b"x" * 800})
+        gather(self.state, 3, dict.fromkeys((b"b", b"c", b"d", b"e"), b"x" * 800))
         self.assertTrue(self.state.wants_write)
         self.state.write()
         self.assertFalse(self.state.wants_write)
-        gather(self.state, 3, {b"c": b"x" * 800})
+        gather(self.state, 4, {b"f": b"x" * 800})
         self.assertEqual(stored(self.state), {})
-        gather(self.state, 4, {b"d": b"x" * 800})
-        self.assertEqual(sorted(stored(self.state)), [b"a", b"b", b"c", b"d"])
+        gather(self.state, 5, {b"g": b"x" * 800})
+        keys = [b"a", b"b", b"c", b"d", b"e", b"f", b"g"]
+        self.assertEqual(sorted(stored(self.state)), keys)
 
     def test_overwritten(self) -> None:
         """What is overwritten over and over may become larger before it is written, up to a point:

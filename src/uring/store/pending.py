@@ -70,13 +70,9 @@ class Generation:
     def is_full(self, limit: int) -> bool:
         """Whether it is time to write it, by its size or by what was committed to it."""
         size, committed = self.size, self.committed
-        if size < limit:
-            return committed >= REPLACED_FACTOR * limit
-        return (
-            committed < OVERWRITTEN_RATIO * size
-            or size >= OVERWRITTEN_FACTOR * limit
-            or committed >= REPLACED_FACTOR * limit
-        )
+        if size >= OVERWRITTEN_FACTOR * limit or committed >= REPLACED_FACTOR * limit:
+            return True
+        return size >= limit and committed < OVERWRITTEN_RATIO * size
 
 
 @define(eq=False)
