@@ -72,13 +72,13 @@ class Answers:
     """Answers queries at once, or from a view of the state in a thread."""
 
     machines: Machines
-    state: Callable[[], Any]
+    state: Any
     submit: Callable[[Callable[[], Any], Callable[[Any], None]], None]
     """Runs a job in the thread, then tells here what it returned, or a Failure."""
 
     def give(self, queries: Sequence[Query], done: DoneAll) -> None:
         """Answer ``queries`` from the state as it is now."""
-        machines, state = self.machines, self.state()
+        machines, state = self.machines, self.state
         if not machines.are_lengthy(state, queries):
             done([machines.query(state, query) for query in queries])
             return

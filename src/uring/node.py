@@ -184,7 +184,7 @@ class Node:
         self.timeline = Timeline(settings.node_id, self.clock.seconds())
         self.compaction = Compaction(self)
         self.applying = Applying(self)
-        self.answers = Answers(self.machines, lambda: self.directory.state, self.reader.submit)
+        self.answers = Answers(self.machines, self.directory.state, self.reader.submit)
 
     def _view(self) -> Any:
         """Return the state as it is; None while it is replaced, or once its store has failed."""

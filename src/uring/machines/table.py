@@ -146,7 +146,7 @@ class Machines:
         if _LENGTHY.isdisjoint(map(type, commands)):
             return False
         sizes = [command.size for command in commands if type(command) is SetSize]
-        return max(*sizes, mring.size(state) or 0, 0) >= self.large_ring
+        return max([*sizes, mring.size(state) or 0]) >= self.large_ring
 
     def are_lengthy(self, state: Readable, queries: Sequence[Query]) -> bool:
         """Tell whether it takes long to answer ``queries``."""
